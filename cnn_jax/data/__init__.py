@@ -1,0 +1,163 @@
+"""Datasets by name or path."""
+
+from pathlib import Path
+
+from cnn_jax.data.digits import read_digits
+from cnn_jax.data.idx import is_idx_folder, read_idx_split
+from cnn_jax.data.npz import read_npz
+from cnn_jax.data.source import (
+    ArraySource,
+    Dataset,
+    Source,
+    Subset,
+    array_source,
+    check_labels,
+    numbered_classes,
+)
+from cnn_jax.data.splits import hold_out
+from cnn_jax.data.tfds import read_tfds
+from cnn_jax.errors import InputError, nearest
+
+__all__ = [
+    "ArraySource",
+    "Dataset",
+    "Source",
+    "Subset",
+    "array_source",
+    "hold_out",
+    "load",
+    "make_dataset",
+]
+
+DIGITS_TEST_FRACTION = 0.2
+FASHION_MNIST_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+
+
+def load(
+    name: str | Path,
+    *,
+    validation: float | int = 0.1,
+    test: float | int = DIGITS_TEST_FRACTION,
+    split_seed: int = 0,
+    class_names: tuple[str, ...] | None = None,
+    data_dir: str | Path | None = None,
+) -> Dataset:
+    """Load a dataset by name or path.
+
+    Args:
+        name: "digits" (embedded), "tfds:NAME", a folder of IDX files, or an `.npz`.
+        validation: what to hold out of the training images, as a fraction or a number of images;
+            0 for none. Not used where the dataset brings a validation split.
+        test: the same for the test images, where the dataset brings no test split.
+        split_seed: seed of both splits. It is apart from a recipe's seed, so that runs with
+            several seeds are measured on the same images.
+        class_names: names of the classes, in the order of the labels; None for the dataset's own.
+        data_dir: where prepared TFDS datasets lie; None for the library's default.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        InputError: there is no such dataset, or its contents are unusable.
+    """
+    arguments = {
+        "name": str(name), "validation": validation, "test": test, "split_seed": split_seed,
+        "class_names": list(class_names) if class_names else None,
+        "data_dir": str(data_dir) if data_dir else None,
+    }  # fmt: skip
+    splits, own_names, title = _read(str(name), Path(data_dir) if data_dir else None)
+    return make_dataset(
+        splits["train"],
+        splits.get("test"),
+        splits.get("validation"),
+        name=title,
+        class_names=class_names or own_names or None,
+        validation=validation,
+        test_size=test,
+        split_seed=split_seed,
+        arguments=arguments,
+    )
+
+
+def make_dataset(
+    train: Source,
+    test: Source | None = None,
+    validation_source: Source | None = None,
+    *,
+    name: str = "arrays",
+    class_names: tuple[str, ...] | None = None,
+    validation: float | int = 0.1,
+    test_size: float | int = DIGITS_TEST_FRACTION,
+    split_seed: int = 0,
+    arguments: dict | None = None,
+) -> Dataset:
+    """Make a dataset of sources, splitting off what is missing.
+
+    Args:
+        train: the training images.
+        test: the test images; None to split them off.
+        validation_source: the validation images; None to split them off.
+        name: how the dataset is spoken of.
+        class_names: names of the classes; None to number them.
+        validation: size of the validation split, as for `load`.
+        test_size: size of the test split, as for `load`.
+        split_seed: seed of the splits.
+        arguments: what `load` was called with.
+
+    Returns:
+        The dataset, its labels checked.
+
+    Raises:
+        InputError: a label is out of range, sources differ in image shape, or a split is
+            impossible.
+    """
+    names = tuple(class_names) if class_names else numbered_classes(train.labels)
+    sources = {"train": train, "validation": validation_source, "test": test}
+    for split, source in sources.items():
+        if source is None:
+            continue
+        check_labels(source, names, name=f"the {split} split of {name}")
+        if source.image_shape != train.image_shape:
+            raise InputError(
+                f"the {split} split of {name} has images of {source.image_shape}, the train split "
+                f"of {train.image_shape}: they must be equal"
+            )
+    if len(names) < 2:
+        raise InputError(f"{name} has one class only: a classifier needs at least two")
+    if test is None:
+        train, test = hold_out(train, test_size, seed=split_seed, argument="test")
+    if validation_source is None and validation:
+        train, validation_source = hold_out(train, validation, seed=split_seed + 1)
+    return Dataset(name, train, validation_source, test, names, arguments or {})
+
+
+def _read(name: str, data_dir: Path | None):
+    """Return the sources by split, the class names (or ()), and a title."""
+    if name == "digits":
+        return {"train": read_digits()}, (), "digits"
+    if name.startswith("tfds:"):
+        splits, names = read_tfds(name.removeprefix("tfds:"), data_dir=data_dir)
+        return splits, names, name
+    path = Path(name).expanduser()
+    if not path.exists():
+        raise InputError(
+            f"`data` (={name}) is neither a path that exists nor a dataset: "
+            f"{nearest(name, ['digits', 'tfds:NAME'])} (or a folder of IDX files, or an .npz)"
+        )
+    if path.is_dir():
+        if not any(path.iterdir()):
+            raise InputError(f"`data` (={name}) is an empty folder: it must hold four IDX files")
+        if not is_idx_folder(path):
+            raise InputError(
+                f"`data` (={name}) is a folder without IDX files: it must hold train-images-"
+                "idx3-ubyte, train-labels-idx1-ubyte and the two t10k- files, or their .gz"
+            )
+        splits = {split: read_idx_split(path, split) for split in ("train", "test")}
+        known = FASHION_MNIST_CLASSES if path.resolve().name == "fashion-mnist" else ()
+        return splits, known, path.resolve().name
+    if path.suffix == ".npz":
+        return read_npz(path), (), path.stem
+    raise InputError(f"`data` (={name}) is a {path.suffix or 'plain'} file: a file must be an .npz")

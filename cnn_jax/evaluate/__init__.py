@@ -1,0 +1,69 @@
+"""Evaluation: every image counted exactly once."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnn_jax.data import Source
+from cnn_jax.data.batches import Batch, eval_batches
+from cnn_jax.metrics import Tally
+from cnn_jax.state import TrainState
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a network makes of a source.
+
+    Attributes:
+        tally: losses and correct predictions, summed over all images.
+        predictions: int32 [N], the most probable class of each image.
+        confidences: float32 [N], its probability.
+    """
+
+    tally: Tally
+    predictions: np.ndarray
+    confidences: np.ndarray
+
+
+def evaluate(
+    eval_step: Callable,
+    state: TrainState,
+    source: Source,
+    *,
+    batch_size: int,
+    place: Callable[[Batch], Batch] = lambda batch: batch,
+) -> Evaluation:
+    """Evaluate a state on a source.
+
+    Args:
+        eval_step: a compiled `make_eval_step`.
+        state: the state.
+        source: the images.
+        batch_size: images in a batch; a ragged last batch is filled up and masked.
+        place: brings a batch to the devices.
+
+    Returns:
+        The evaluation.
+    """
+    results = (
+        (batch["mask"], eval_step(state, place(batch)))
+        for batch in eval_batches(source, batch_size=batch_size)
+    )
+    tally, predictions, confidences = Tally(), [], []
+    for mask, result in _lagging(results):
+        tally += Tally(float(result["loss"]), int(result["correct"]), int(result["count"]))
+        predictions.append(np.asarray(result["prediction"])[mask])
+        confidences.append(np.asarray(result["confidence"])[mask])
+    return Evaluation(tally, np.concatenate(predictions), np.concatenate(confidences))
+
+
+def _lagging(items: Iterable, *, by: int = 4) -> Iterator:
+    """Yield items late, so that the devices have work while the host waits for a result."""
+    waiting = deque()
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > by:
+            yield waiting.popleft()
+    yield from waiting

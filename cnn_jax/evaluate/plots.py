@@ -1,0 +1,112 @@
+"""Pictures of a run: learning curves, confusion matrix, gallery of predictions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from cnn_jax.data import Source
+from cnn_jax.evaluate import Evaluation
+
+_DPI = 120
+_TRAIN, _VALIDATION = "#0072b2", "#d55e00"  # tell apart for every kind of colour vision
+
+
+def learning_curves(records: Sequence[dict], path: Path) -> None:
+    """Draw loss and accuracy by epoch, of training and validation.
+
+    Args:
+        records: the epochs' records of a metrics file.
+        path: the PNG to write.
+    """
+    epochs = [record["epoch"] for record in records]
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    for axes, metric, scale in ((loss_axes, "loss", 1), (accuracy_axes, "accuracy", 100)):
+        for split, color in (("train", _TRAIN), ("validation", _VALIDATION)):
+            if f"{split}_{metric}" in records[0]:
+                values = [scale * record[f"{split}_{metric}"] for record in records]
+                marker = "o" if len(epochs) == 1 else None
+                axes.plot(epochs, values, color=color, marker=marker, label=split)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend()
+    loss_axes.set_ylabel("cross-entropy [nats]")
+    loss_axes.set_ylim(bottom=0)
+    accuracy_axes.set_ylabel("accuracy [%]")
+    figure.savefig(path, dpi=_DPI)
+
+
+def confusion(matrix: np.ndarray, class_names: Sequence[str], path: Path) -> None:
+    """Draw a confusion matrix: counts, shaded by the fraction of the true class.
+
+    Args:
+        matrix: int [classes, classes]; row: true class, column: predicted class.
+        class_names: the classes.
+        path: the PNG to write.
+    """
+    classes = len(class_names)
+    fractions = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    size = float(np.clip(0.62 * classes, 4, 14))
+    figure = Figure(figsize=(size + 1.2, size), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
+    if classes <= 30:  # with more the numbers would run into each other
+        for (row, column), count in np.ndenumerate(matrix):
+            if count:
+                shade = "white" if fractions[row, column] > 0.5 else "black"
+                axes.text(column, row, count, ha="center", va="center", color=shade, fontsize=8)
+        axes.set_xticks(range(classes), class_names, rotation=45, ha="right")
+        axes.set_yticks(range(classes), class_names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    figure.savefig(path, dpi=_DPI)
+
+
+def gallery(
+    source: Source, evaluation: Evaluation, class_names: Sequence[str], path: Path
+) -> None:
+    """Draw right and wrong predictions, the most confident of each.
+
+    Args:
+        source: the images.
+        evaluation: of that source.
+        class_names: the classes.
+        path: the PNG to write.
+    """
+    columns, rows = 8, 2
+    right = evaluation.predictions == source.labels
+    figure = Figure(figsize=(1.3 * columns, 1.75 * 2 * rows + 0.8), layout="constrained")
+    halves = figure.subfigures(2, 1)
+    for half, chosen, title, color in (
+        (halves[0], right, "right", "#00703c"),
+        (halves[1], ~right, "wrong", "#b00020"),
+    ):
+        positions = np.flatnonzero(chosen)
+        half.suptitle(f"{title}: {len(positions):,} of {len(source):,} test images", color=color)
+        positions = _spread(positions, evaluation, count=rows * columns)
+        for axes, position in zip(
+            half.subplots(rows, columns).flat, [*positions, *[None] * rows * columns], strict=False
+        ):
+            axes.set_axis_off()
+            if position is None:
+                continue
+            image = source.read(np.array([position]))[0]
+            axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray")
+            predicted = class_names[evaluation.predictions[position]]
+            true = class_names[source.labels[position]]
+            shown = predicted if predicted == true else f"{predicted}\nis {true}"
+            confidence = round(100 * float(evaluation.confidences[position]))
+            axes.set_title(f"{shown} ({confidence} %)", fontsize=7.5, color=color)
+    figure.savefig(path, dpi=_DPI)
+
+
+def _spread(positions: np.ndarray, evaluation: Evaluation, *, count: int) -> np.ndarray:
+    """Take the most confident of each predicted class in turn, so that no class fills the page."""
+    order = positions[np.argsort(-evaluation.confidences[positions], kind="stable")]
+    predicted = evaluation.predictions[order]
+    turn = np.array([np.sum(predicted[:k] == label) for k, label in enumerate(predicted)], int)
+    return order[np.argsort(turn, kind="stable")][:count]

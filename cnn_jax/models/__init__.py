@@ -1,0 +1,106 @@
+"""Every architecture by name."""
+
+import dataclasses
+import fnmatch
+import inspect
+from functools import partial
+
+import flax.linen as nn
+import numpy as np
+
+from cnn_jax.errors import InputError, nearest
+from cnn_jax.models import lenet, mlp, simple_cnn, three_block_cnn
+
+VARIANTS = {
+    **lenet.VARIANTS,
+    **mlp.VARIANTS,
+    **simple_cnn.VARIANTS,
+    **three_block_cnn.VARIANTS,
+}
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """List the names of the models, sorted.
+
+    Args:
+        pattern: shell wildcards, matched against the whole name.
+
+    Returns:
+        The names; empty where nothing matches.
+
+    >>> list_models("lenet5*")
+    ['lenet5', 'lenet5_1998', 'lenet5_unpadded']
+    """
+    return sorted(fnmatch.filter(VARIANTS, pattern))
+
+
+def create_model(name: str, **options) -> nn.Module:
+    """Build a model by name.
+
+    Args:
+        name: one of `list_models()`.
+        **options: fields of the module, such as `num_classes` or `dtype`.
+
+    Returns:
+        A `flax.linen.Module`: `init(key, images)`, `apply(variables, images, train=False)`.
+
+    Raises:
+        InputError: the name or an option is unknown.
+
+    >>> create_model("mlp", num_classes=3).num_classes
+    3
+    """
+    if name not in VARIANTS:
+        raise InputError(f"`model` (={name!r}) is not a known model: {nearest(name, VARIANTS)}")
+    variant = VARIANTS[name]
+    known = [field for field in inspect.signature(variant).parameters if field not in _MODULE_FIELDS]
+    for option in options:
+        if option not in known:
+            raise InputError(
+                f"`{option}` (={options[option]!r}) is not an option of {name}: "
+                f"{nearest(option, known)}"
+            )
+    return variant(**options)
+
+
+def describe_model(model: nn.Module) -> dict:
+    """Say how a model can be built again.
+
+    Args:
+        model: a module.
+
+    Returns:
+        `name` and the options of `create_model` that differ from the variant's own; for a module
+        from elsewhere, `class` and its fields.
+
+    >>> describe_model(create_model("lenet5_unpadded", num_classes=3))
+    {'name': 'lenet5_unpadded', 'num_classes': 3}
+    """
+    fields = {
+        field.name: getattr(model, field.name)
+        for field in dataclasses.fields(model)
+        if field.name not in _MODULE_FIELDS
+    }
+    described = [
+        {"name": name, **_overrides(variant, fields)}
+        for name, variant in VARIANTS.items()
+        if _module_class(variant) is type(model)
+    ]
+    if not described:
+        return {"class": f"{type(model).__module__}.{type(model).__qualname__}", **fields}
+    return min(described, key=len)
+
+
+def _module_class(variant) -> type[nn.Module]:
+    return variant.func if isinstance(variant, partial) else variant
+
+
+def _overrides(variant, fields: dict) -> dict:
+    own = variant()
+    changed = {name: value for name, value in fields.items() if value != getattr(own, name)}
+    if "dtype" in changed:
+        changed["dtype"] = np.dtype(changed["dtype"]).name
+    return changed
+
+
+_MODULE_FIELDS = ("parent", "name")

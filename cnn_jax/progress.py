@@ -1,0 +1,127 @@
+"""What a run says on the terminal."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from cnn_jax.metrics import Tally
+
+
+def percent(fraction: float) -> str:
+    """Write a fraction as a percentage.
+
+    >>> percent(0.9915)
+    '99.15 %'
+    """
+    return f"{100 * fraction:.2f} %"
+
+
+class Reporter:
+    """A progress bar on a terminal, and a line for each epoch anywhere.
+
+    Colours follow `NO_COLOR`; where the output is no terminal there is no bar.
+    """
+
+    def __init__(self, *, total_steps: int, quiet: bool = False):
+        """Prepare to report on a run of so many steps."""
+        self._console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+        self._bar = Progress(
+            TextColumn("{task.fields[figures]}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total} steps"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=self._console,
+            transient=True,
+            disable=quiet or not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("train", total=total_steps, figures="compiling")
+
+    def __enter__(self) -> "Reporter":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self._console.print(text, markup=False)
+
+    def advance(self, step: int, tally: Tally, images_per_second: float) -> None:
+        """Move the bar to a step.
+
+        Args:
+            step: steps taken.
+            tally: what to show loss and accuracy of.
+            images_per_second: speed.
+        """
+        figures = (
+            f"loss {tally.mean_loss:.4f}  accuracy {percent(tally.accuracy)}  "
+            f"{images_per_second:,.0f} images/s"
+        )
+        self._bar.update(self._task, completed=step, figures=figures)
+
+    def epoch(self, record: dict, *, epochs: int) -> None:
+        """Print the line of an epoch.
+
+        Args:
+            record: of the metrics file.
+            epochs: epochs of the run.
+        """
+        parts = [
+            f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}",
+            f"train loss {record['train_loss']:.4f}, accuracy {percent(record['train_accuracy'])}",
+        ]
+        if "validation_loss" in record:
+            parts.append(
+                f"validation loss {record['validation_loss']:.4f}, "
+                f"accuracy {percent(record['validation_accuracy'])}"
+            )
+        parts.append(f"{record['images_per_second']:,.0f} images/s")
+        self.say("  ".join(parts))
+
+    def result(self, result: dict, *, workdir: Path) -> None:
+        """Print the final figures and where the files are.
+
+        Args:
+            result: as written to the run directory.
+            workdir: the run directory.
+        """
+        table = Table(title="Test images, class by class", title_justify="left")
+        for heading in ("class", "precision", "recall", "F1", "images"):
+            table.add_column(heading, justify="left" if heading == "class" else "right")
+        for row in result["classes"]:
+            figures = (percent(row[key]) for key in ("precision", "recall", "f1"))
+            table.add_row(row["name"], *figures, f"{row['images']:,}")
+        self._console.print(table)
+        self.say(
+            f"test accuracy {percent(result['test_accuracy'])} ({result['test_correct']:,} of "
+            f"{result['test_images']:,} images), loss {result['test_loss']:.4f}, "
+            f"{_which_state(result)}"
+        )
+        self.say(f"took {result['seconds']:.1f} s, compilation included")
+        self.say(f"files: {workdir}")
+        for name, content in _FILES:
+            self.say(f"  {name:<20} {content}")
+        self.say(f"next: cnn-jax evaluate {workdir}")
+
+
+_FILES = (
+    ("learning_curves.png", "loss and accuracy by epoch"),
+    ("confusion_matrix.png", "which class is taken for which"),
+    ("predictions.png", "right and wrong predictions, the most confident first"),
+    ("metrics.jsonl", "every figure above and more"),
+    ("checkpoints", "the last states and the best"),
+)
+
+
+def _which_state(result: dict) -> str:
+    if result["validation_accuracy"] is None:
+        return f"of the last step ({result['step']:,})"
+    return (
+        f"of step {result['step']:,}, the best on the validation images "
+        f"({percent(result['validation_accuracy'])})"
+    )

@@ -1,0 +1,195 @@
+"""The recipe: an immutable record of everything that determines a run."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from cnn_jax import losses, models, optim, schedules
+from cnn_jax.augment import Augmentation
+from cnn_jax.data import Dataset
+from cnn_jax.data.statistics import Normalization
+from cnn_jax.errors import InputError
+from cnn_jax.steps import Loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What to train, on what, and how. Vary it with `dataclasses.replace`.
+
+    Attributes:
+        model: the network.
+        data: the images.
+        optimizer: learning-rate schedule -> Optax transformation.
+        schedule: number of steps -> Optax schedule.
+        loss: (logits [N, classes], labels [N]) -> losses [N].
+        augment: functions `(key, image [H, W, C]) -> image` of float images between 0 and 1.
+        normalization: mean and deviation of the channels; None for those of the training images.
+        epochs: how often each training image is shown.
+        batch_size: images in a training batch, over all devices.
+        eval_batch_size: images in an evaluation batch, over all devices.
+        seed: of the initialisation, the order of the images, augmentation and dropout.
+        checkpoint_every: steps between checkpoints, besides the one after each epoch; None for
+            no others.
+        log_every: steps between the lines that a run writes to its metrics file.
+    """
+
+    model: nn.Module
+    data: Dataset
+    optimizer: Callable[[optax.Schedule], optax.GradientTransformation] = optim.adamw
+    schedule: Callable[[int], optax.Schedule] = partial(schedules.cosine, learning_rate=1e-3)
+    loss: Loss = losses.cross_entropy
+    augment: tuple[Augmentation, ...] = ()
+    normalization: Normalization | None = None
+    epochs: int = 20
+    batch_size: int = 64
+    eval_batch_size: int = 256
+    seed: int = 0
+    checkpoint_every: int | None = None
+    log_every: int = 50
+
+
+def check(recipe: Recipe) -> None:
+    """Check that a recipe can be run, without running or touching anything.
+
+    Args:
+        recipe: the recipe.
+
+    Raises:
+        InputError: a number is out of range, the batch is larger than the training set, the
+            images are too small for the model, or it has another number of outputs than there
+            are classes.
+    """
+    for name in ("epochs", "batch_size", "eval_batch_size", "log_every", "checkpoint_every"):
+        value = getattr(recipe, name)
+        optional = name == "checkpoint_every" and value is None
+        if not optional and (not isinstance(value, int) or value < 1):
+            raise InputError(f"`{name}` (={value}) must be a whole number of at least 1")
+    if not 0 <= recipe.seed < 2**32:
+        raise InputError(f"`seed` (={recipe.seed}) must be between 0 and 2**32 - 1")
+    images = len(recipe.data.train)
+    if recipe.batch_size > images:
+        raise InputError(
+            f"`batch_size` (={recipe.batch_size}) must not exceed the {images} training images of "
+            f"{recipe.data.name}: choose at most {images}"
+        )
+    _check_fit(recipe)
+    recipe.schedule(1)
+
+
+def describe(value: Any) -> Any:
+    """Describe a recipe, or a part of one, in JSON's types.
+
+    Args:
+        value: a recipe, module, dataset, function, partial, or anything that these hold.
+
+    Returns:
+        Nested dictionaries, lists, strings, numbers, booleans and None.
+
+    >>> describe(partial(schedules.cosine, learning_rate=0.1))
+    {'function': 'cnn_jax.schedules.cosine', 'learning_rate': 0.1}
+    """
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case np.generic():
+            return value.item()
+        case tuple() | list():
+            return [describe(item) for item in value]
+        case dict():
+            return {str(key): describe(item) for key, item in value.items()}
+        case Dataset():
+            return _describe_dataset(value)
+        case nn.Module():
+            return describe(models.describe_model(value))
+        case partial():
+            return {"function": describe(value.func), **describe(value.keywords)}
+        case np.dtype():
+            return value.name
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: describe(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
+    if isinstance(value, type) and issubclass(value, np.generic):
+        return np.dtype(value).name
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{inspect.getmodule(value).__name__}.{value.__qualname__}"
+    return repr(value)
+
+
+def differences(there: Any, here: Any, *, path: str = "") -> list[str]:
+    """List what differs between two descriptions.
+
+    Args:
+        there: the description that a run directory holds.
+        here: that of the recipe at hand.
+        path: what has been descended into, for the recursion.
+
+    Returns:
+        "path: value there, value here", one for each difference.
+
+    >>> differences({"seed": 0, "data": {"name": "a"}}, {"seed": 1, "data": {"name": "a"}})
+    ['seed: 0 there, 1 here']
+    """
+    if isinstance(there, dict) and isinstance(here, dict):
+        keys = [*there, *(key for key in here if key not in there)]
+        return [
+            line
+            for key in keys
+            for line in differences(
+                there.get(key, "nothing"), here.get(key, "nothing"), path=f"{path}.{key}".strip(".")
+            )
+        ]
+    return [] if there == here else [f"{path}: {there} there, {here} here"]
+
+
+def _describe_dataset(data: Dataset) -> dict:
+    sources = {"train": data.train, "validation": data.validation, "test": data.test}
+    return {
+        "name": data.name,
+        "image_shape": list(data.image_shape),
+        "class_names": list(data.class_names),
+        **{
+            split: source and {"images": len(source), "fingerprint": source.fingerprint}
+            for split, source in sources.items()
+        },
+    }
+
+
+def _check_fit(recipe: Recipe) -> None:
+    height, width, channels = recipe.data.image_shape
+    name = models.describe_model(recipe.model).get("name", type(recipe.model).__name__)
+
+    def outputs(height: int, width: int) -> tuple[int, ...]:
+        images = jax.ShapeDtypeStruct((1, height, width, channels), jnp.float32)
+        logits, _ = jax.eval_shape(recipe.model.init_with_output, jax.random.key(0), images)
+        return logits.shape
+
+    try:
+        shape = outputs(height, width)
+    except ValueError as error:
+        for size in range(max(height, width) + 1, 513):
+            try:
+                outputs(size, size)
+            except ValueError:
+                continue
+            raise InputError(
+                f"images of {recipe.data.name} are {height}x{width}, too small for `model` "
+                f"(={name}): it needs at least {size}x{size}, so choose larger images or another "
+                "model"
+            ) from error
+        raise
+    if shape[-1] != recipe.data.num_classes:
+        raise InputError(
+            f"`model` (={name}) has {shape[-1]} outputs and {recipe.data.name} has "
+            f"{recipe.data.num_classes} classes: create the model with "
+            f"num_classes={recipe.data.num_classes}"
+        )

@@ -1,0 +1,147 @@
+"""The run directory: whose it is, and its metrics file.
+
+    recipe.json      the recipe, readable
+    metrics.jsonl    a line every `log_every` steps and one an epoch
+    result.json      the final figures
+    checkpoints/     the last states and the best
+    tensorboard/     event files
+    *.png            learning curves, confusion matrix, galleries
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from cnn_jax.errors import InputError
+from cnn_jax.recipe import differences
+
+RECIPE = "recipe.json"
+METRICS = "metrics.jsonl"
+RESULT = "result.json"
+CHECKPOINTS = "checkpoints"
+TENSORBOARD = "tensorboard"
+CURVES = "learning_curves.png"
+CONFUSION = "confusion_matrix.png"
+GALLERY = "predictions.png"
+_ALL = (RECIPE, METRICS, RESULT, CHECKPOINTS, TENSORBOARD, CURVES, CONFUSION, GALLERY)
+
+
+def open_run(workdir: Path, description: dict, *, resume: bool, overwrite: bool) -> None:
+    """Make a directory the run directory of a recipe.
+
+    Args:
+        workdir: the directory; created if need be.
+        description: of the recipe.
+        resume: whether to go on with a run that is there.
+        overwrite: whether to remove a run that is there and begin anew.
+
+    Raises:
+        InputError: the directory holds something else, a run of another recipe, or a run that
+            the caller has said neither to resume nor to overwrite. Nothing is touched then.
+    """
+    if resume and overwrite:
+        raise InputError("`resume` and `overwrite` contradict each other: choose one")
+    if workdir.exists() and not workdir.is_dir():
+        raise InputError(f"`workdir` (={workdir}) is a file: choose a directory")
+    occupied = workdir.exists() and any(workdir.iterdir())
+    if occupied and not (workdir / RECIPE).is_file():
+        raise InputError(
+            f"`workdir` (={workdir}) is not empty and holds no {RECIPE}, so it is no run "
+            "directory: choose an empty or a new one"
+        )
+    if occupied and overwrite:
+        _remove_run(workdir)
+    elif occupied:
+        changes = differences(read_description(workdir), json.loads(json.dumps(description)))
+        if changes:
+            raise InputError(
+                f"`workdir` (={workdir}) belongs to another recipe ({'; '.join(changes)}): choose "
+                "another directory, or overwrite the run there (--overwrite)"
+            )
+        if not resume:
+            raise InputError(
+                f"`workdir` (={workdir}) already holds a run of this recipe: continue it "
+                "(--resume), overwrite it (--overwrite), or choose another directory"
+            )
+        return
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"`workdir` (={workdir}) cannot be made: {error.strerror}") from error
+    write_json(workdir / RECIPE, description)
+
+
+def read_description(workdir: Path) -> dict:
+    """Read the description of the recipe that a run directory belongs to.
+
+    Raises:
+        InputError: the directory is not a run directory, or its recipe is damaged.
+    """
+    path = workdir / RECIPE
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"{workdir} is not a run directory: it has no {RECIPE}") from error
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}): the run must be begun anew") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which takes the place of `path` only once all is written."""
+    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON to a file, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def read_metrics(workdir: Path) -> list[dict]:
+    """Read the records of a metrics file; a torn last line is left out."""
+    path = workdir / METRICS
+    return list(_records(path)) if path.is_file() else []
+
+
+def reopen_metrics(workdir: Path, *, step: int) -> TextIO:
+    """Cut a metrics file back to a step, and open it to go on.
+
+    Args:
+        workdir: the run directory.
+        step: the step that the run goes on from; later records are of steps to be repeated.
+
+    Returns:
+        The file, opened to append, a line at a time.
+    """
+    kept = [record for record in read_metrics(workdir) if record["step"] <= step]
+    with replacing(workdir / METRICS) as temporary:
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
+    return (workdir / METRICS).open("a", buffering=1)
+
+
+def _records(path: Path) -> Iterator[dict]:
+    for line in path.read_text().splitlines():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            return
+
+
+def _remove_run(workdir: Path) -> None:
+    # The recipe goes last: interrupted half-way, this is still a run directory.
+    for name in reversed(_ALL):
+        path = workdir / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
