@@ -71,22 +71,29 @@ class Checkpoints:
         Raises:
             InputError: the checkpoint is not there, or not of such a state.
         """
-        try:
-            restored = self._manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(
-                        jax.tree.map(ocp.utils.to_shape_dtype_struct, abstract)
-                    ),
-                    record=ocp.args.JsonRestore(),
-                ),
-            )
-        except (ValueError, KeyError, FileNotFoundError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(
-                f"the checkpoint of step {step} in {self._directory} cannot be restored ({reason})"
-            ) from error
+        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, abstract)
+        args = ocp.args.Composite(
+            state=ocp.args.StandardRestore(target), record=ocp.args.JsonRestore()
+        )
+        restored = self._restore(step, args)
         return restored.state, restored.record
+
+    def restore_variables(self, step: int) -> dict:
+        """Restore what `model.apply` takes, knowing nothing of the model or the optimizer.
+
+        Args:
+            step: the step of the checkpoint.
+
+        Returns:
+            `params` and `batch_stats`.
+        """
+        args = ocp.args.Composite(state=ocp.args.StandardRestore())
+        state = self._restore(step, args).state
+        return {"params": state["params"], "batch_stats": state["batch_stats"] or {}}
+
+    def restore_record(self, step: int) -> dict:
+        """Restore the record saved with the checkpoint of a step."""
+        return self._restore(step, ocp.args.Composite(record=ocp.args.JsonRestore())).record
 
     def wait(self) -> None:
         """Wait until what has been saved is on disk."""
@@ -96,6 +103,16 @@ class Checkpoints:
         """Wait until all is on disk, and empty the trash."""
         self._manager.close()
         shutil.rmtree(self._directory / _TRASH, ignore_errors=True)
+
+    def _restore(self, step: int, args: ocp.args.Composite) -> ocp.args.Composite:
+        try:
+            return self._manager.restore(step, args=args)
+        except (ValueError, KeyError, FileNotFoundError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"the checkpoint of step {step} in {self._directory} cannot be restored "
+                f"({reason}): begin the run anew, or restore another step"
+            ) from error
 
     def __enter__(self) -> "Checkpoints":
         return self

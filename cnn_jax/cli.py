@@ -1,18 +1,23 @@
 """The command line: commands over the public functions."""
 
 import shlex
+import statistics
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from cnn_jax import __version__, models, optim, schedules
 from cnn_jax.errors import InputError
+
+if TYPE_CHECKING:  # what needs seconds to import is imported by the commands that use it
+    from cnn_jax.data import Dataset
+    from cnn_jax.recipe import Recipe
+    from cnn_jax.train import Result
 
 # Exit codes, besides 0 for success and 1 for a defect of ours.
 BAD_INPUT = 2
@@ -58,7 +63,9 @@ def run_options(command: Callable) -> Callable:
     for option in reversed(
         [
             click.option(
-                "--workdir", type=click.Path(path_type=Path), help="Run directory.  [default: runs/...]"
+                "--workdir",
+                type=click.Path(path_type=Path),
+                help="Run directory.  [default: runs/DATA-MODEL]",
             ),
             click.option("--resume", is_flag=True, help="Continue the run that is there."),
             click.option("--overwrite", is_flag=True, help="Remove the run that is there."),
@@ -140,26 +147,57 @@ def list_models(pattern: str) -> None:
 
 @cnn_jax.command("evaluate")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--data", help="Other data than the run's own; its test split is used.")
-@data_options
-def evaluate(
-    run: Path, data: str | None, validation: float, split_seed: int, data_dir: Path | None
-) -> None:
-    """Evaluate the best checkpoint of RUN on test images, and print it class by class."""
-    raise NotImplementedError
+@click.option("--data", help="Test images from elsewhere.  [default: those of the run]")
+def evaluate_run(run: Path, data: str | None) -> None:
+    """Evaluate the best checkpoint of RUN on its test images."""
+    from cnn_jax.trained import evaluate_on, load_run
+
+    trained = load_run(run)
+    dataset = trained.load_data(data)
+    tally = evaluate_on(trained, dataset).tally
+    click.echo(
+        f"step {trained.step:,} of {run} on the test images of {dataset.name}: "
+        f"accuracy {100 * tally.accuracy:.2f} % ({tally.correct:,} of {tally.count:,}), "
+        f"loss {tally.mean_loss:.4f}"
+    )
 
 
-def experiment(make_recipe: Callable, *, default_data: str) -> Callable:
-    """Make a command of an experiment.
+def experiment(make_recipe: Callable, *, data: str, name: str) -> None:
+    """Run an experiment's command line: one or several seeds, and their mean and deviation.
 
     Args:
-        make_recipe: (data, epochs=..., seed=...) -> recipe; without epochs, its own number.
-        default_data: name or path of the data it was measured on.
-
-    Returns:
-        A click command that runs one or several seeds and prints their mean and deviation.
+        make_recipe: `(dataset, epochs=..., seed=...) -> Recipe`, with its own number of epochs as
+            the default.
+        data: the data that it was measured on, as `cnn_jax.data.load` takes it.
+        name: of the directory for its runs, under `runs/`.
     """
-    raise NotImplementedError
+
+    @click.command(context_settings={"show_default": True}, help=sys.modules["__main__"].__doc__)
+    @click.option("--data", default=data, help="Name or path of the data.")
+    @data_options
+    @click.option("--epochs", type=int, help="Other than the experiment's own.")
+    @click.option("--seeds", type=int, default=1, help="How many seeds, from 0.")
+    @run_options
+    def command(data, validation, split_seed, data_dir, epochs, seeds, workdir, resume, overwrite):
+        dataset = _load(data, validation, split_seed, data_dir)
+        given = {} if epochs is None else {"epochs": epochs}
+        workdir = workdir or Path("runs") / name
+        accuracies, seconds = [], []
+        for seed in range(seeds):
+            recipe = make_recipe(dataset, seed=seed, **given)
+            directory = workdir / f"seed-{seed}" if seeds > 1 else workdir
+            result = _train(recipe, directory, resume=resume, overwrite=overwrite)
+            accuracies.append(100 * result.test_accuracy)
+            seconds.append(result.figures["seconds"])
+        if seeds > 1:
+            click.echo(
+                f"{seeds} seeds: test accuracy {statistics.mean(accuracies):.2f} % "
+                f"+- {statistics.stdev(accuracies):.2f} (mean and standard deviation of "
+                f"{', '.join(f'{accuracy:.2f}' for accuracy in accuracies)}), "
+                f"{statistics.mean(seconds):.1f} s a run"
+            )
+
+    sys.exit(call(command))
 
 
 def main() -> None:
@@ -168,11 +206,16 @@ def main() -> None:
 
 
 def call(command: click.Command) -> int:
-    """Call a command with the arguments of the process.
+    """Call a command with the arguments of the process, and tell errors without a traceback.
+
+    Args:
+        command: the command.
 
     Returns:
         The exit code.
     """
+    from cnn_jax.interrupts import Interrupted
+
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         command(standalone_mode=False)
@@ -182,6 +225,49 @@ def call(command: click.Command) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except click.Abort:
+    except Interrupted as error:
+        console.print(f"{error}; to continue:\n  {_resuming_command()}", markup=False)
+        return SIGNALLED + error.cause
+    except (KeyboardInterrupt, click.Abort):
+        console.print("stopped before anything was saved", markup=False)
         return SIGNALLED + 2
     return 0
+
+
+def _load(data: str, validation: float, split_seed: int, data_dir: Path | None) -> "Dataset":
+    from cnn_jax.data import load
+
+    size = int(validation) if validation >= 1 and validation.is_integer() else validation
+    return load(data, validation=size, split_seed=split_seed, data_dir=data_dir)
+
+
+def _train(recipe: "Recipe", workdir: Path, *, resume: bool, overwrite: bool) -> "Result":
+    from cnn_jax.train import Diverged, run
+
+    try:
+        return run(recipe, workdir, resume=resume, overwrite=overwrite)
+    except Diverged as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
+        sys.exit(DIVERGED)
+
+
+def _with_options(function: Callable, options: dict) -> Callable:
+    """Fill in options, and say so where the function has no such option."""
+    import inspect
+
+    for option, value in options.items():
+        if option not in inspect.signature(function).parameters:
+            raise InputError(
+                f"`{option.replace('_', '-')}` (={value}) is not an option of {function.__name__}: "
+                "leave it out or choose another optimizer"
+            )
+    return partial(function, **options)
+
+
+def _resuming_command() -> str:
+    arguments = [
+        argument for argument in sys.argv[1:] if argument not in ("--overwrite", "--resume")
+    ]
+    program = Path(sys.argv[0])
+    start = [program.name] if program.suffix != ".py" else ["python", sys.argv[0]]
+    return shlex.join([*start, *arguments, "--resume"])

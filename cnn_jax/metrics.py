@@ -20,9 +20,7 @@ class Tally:
     count: int = 0
 
     def __add__(self, other: "Tally") -> "Tally":
-        return Tally(
-            self.loss + other.loss, self.correct + other.correct, self.count + other.count
-        )
+        return Tally(self.loss + other.loss, self.correct + other.correct, self.count + other.count)
 
     @property
     def mean_loss(self) -> float:

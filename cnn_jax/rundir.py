@@ -1,11 +1,11 @@
 """The run directory: whose it is, and its metrics file.
 
-    recipe.json      the recipe, readable
-    metrics.jsonl    a line every `log_every` steps and one an epoch
-    result.json      the final figures
-    checkpoints/     the last states and the best
-    tensorboard/     event files
-    *.png            learning curves, confusion matrix, galleries
+recipe.json      the recipe, readable
+metrics.jsonl    a line every `log_every` steps and one an epoch
+result.json      the final figures
+checkpoints/     the last states and the best
+tensorboard/     event files
+*.png            learning curves, confusion matrix, galleries
 """
 
 import json
@@ -35,7 +35,8 @@ def open_run(workdir: Path, description: dict, *, resume: bool, overwrite: bool)
 
     Args:
         workdir: the directory; created if need be.
-        description: of the recipe.
+        description: `recipe`, which must be equal for a run to be continued, and `data`, by which
+            its data can be loaded again.
         resume: whether to go on with a run that is there.
         overwrite: whether to remove a run that is there and begin anew.
 
@@ -56,7 +57,7 @@ def open_run(workdir: Path, description: dict, *, resume: bool, overwrite: bool)
     if occupied and overwrite:
         _remove_run(workdir)
     elif occupied:
-        changes = differences(read_description(workdir), json.loads(json.dumps(description)))
+        changes = differences(read_description(workdir)["recipe"], description["recipe"])
         if changes:
             raise InputError(
                 f"`workdir` (={workdir}) belongs to another recipe ({'; '.join(changes)}): choose "

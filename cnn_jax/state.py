@@ -25,6 +25,11 @@ class TrainState:
     opt_state: optax.OptState
     key: jax.Array
 
+    @property
+    def variables(self) -> dict:
+        """What `model.apply` takes."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
 
 def init_state(
     model: nn.Module,

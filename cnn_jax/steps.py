@@ -76,7 +76,7 @@ def make_train_step(
 
         def mean_loss(params):
             logits, updates = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
+                {**state.variables, "params": params},
                 images,
                 train=True,
                 mutable=["batch_stats"],
@@ -109,7 +109,7 @@ def make_eval_step(
     *,
     loss: Loss = losses.cross_entropy,
     preprocess: Preprocess = lambda images: images,
-) -> Callable[[TrainState, dict], Metrics]:
+) -> Callable[[dict, dict], Metrics]:
     """Make the evaluation step.
 
     Args:
@@ -118,14 +118,14 @@ def make_eval_step(
         preprocess: as for training.
 
     Returns:
-        `(state, batch) -> metrics`. A batch has `image` [N, H, W, C], `label` int32 [N] and
-        `mask` bool [N]. The metrics are `loss`, `correct` and `count` as of a training step,
-        over the images with a true mask, and for each image `prediction` (int32 [N], the most
-        probable class) and `confidence` (float32 [N], its probability).
+        `(variables, batch) -> metrics`, with `state.variables` of a training state for instance.
+        A batch has `image` [N, H, W, C], `label` int32 [N] and `mask` bool [N]. The metrics are
+        `loss`, `correct` and `count` as of a training step, over the images with a true mask, and
+        for each image `prediction` (int32 [N], the most probable class) and `confidence` (float32
+        [N], its probability).
     """
 
-    def eval_step(state: TrainState, batch: dict) -> Metrics:
-        variables = {"params": state.params, "batch_stats": state.batch_stats}
+    def eval_step(variables: dict, batch: dict) -> Metrics:
         logits = model.apply(variables, preprocess(to_float(batch["image"])))
         mask, prediction = batch["mask"], logits.argmax(-1).astype(jnp.int32)
         return {

@@ -84,7 +84,7 @@ class Engine:
     """A recipe made ready: compiled functions and where arrays lie."""
 
     train_step: Callable[[TrainState, Batch], tuple[TrainState, dict]]
-    evaluate: Callable[[TrainState, Source], Evaluation]
+    evaluate: Callable[[dict, Source], Evaluation]
     place: Callable[[Batch], Batch]
     fresh_state: Callable[[], TrainState]
     schedule: optax.Schedule
@@ -152,9 +152,7 @@ def make_engine(recipe: Recipe) -> Engine:
     Returns:
         The compiled steps and their surroundings; compilation itself happens at the first call.
     """
-    steps = total_steps(
-        recipe.epochs, batch_size=recipe.batch_size, size=len(recipe.data.train)
-    )
+    steps = total_steps(recipe.epochs, batch_size=recipe.batch_size, size=len(recipe.data.train))
     schedule = recipe.schedule(steps)
     tx = recipe.optimizer(schedule)
     preprocess = partial(normalize, **asdict(recipe.normalization))
@@ -208,7 +206,9 @@ def _train(
         ends_epoch = epochs_after(step) > epochs_after(step - 1)
         stopping = request.cause is not None
         if ends_epoch:
-            validation = engine.evaluate(state, data.validation) if data.validation else None
+            validation = (
+                engine.evaluate(state.variables, data.validation) if data.validation else None
+            )
             journal.end_epoch(step, epochs_after(step), validation)
         if ends_epoch or stopping or step % (recipe.checkpoint_every or step + 1) == 0:
             journal.settle()
@@ -231,7 +231,7 @@ def _conclude(
 ) -> Result:
     """Evaluate on the test images, and write and print what there is to see."""
     data = recipe.data
-    test = engine.evaluate(state, data.test)
+    test = engine.evaluate(state.variables, data.test)
     history = [record for record in rundir.read_metrics(workdir) if "epoch" in record]
     matrix = metrics.confusion_matrix(data.test.labels, test.predictions, classes=data.num_classes)
     for name, draw in (

@@ -63,12 +63,12 @@ def load(
     Raises:
         InputError: there is no such dataset, or its contents are unusable.
     """
-    arguments = {
-        "name": str(name), "validation": validation, "test": test, "split_seed": split_seed,
-        "class_names": list(class_names) if class_names else None,
-        "data_dir": str(data_dir) if data_dir else None,
-    }  # fmt: skip
-    splits, own_names, title = _read(str(name), Path(data_dir) if data_dir else None)
+    name = str(name)
+    if name != "digits" and not name.startswith("tfds:"):
+        name = str(Path(name).expanduser().absolute())
+    if data_dir is not None:
+        data_dir = str(Path(data_dir).expanduser().absolute())
+    splits, own_names, title = _read(name, data_dir)
     return make_dataset(
         splits["train"],
         splits.get("test"),
@@ -78,7 +78,14 @@ def load(
         validation=validation,
         test_size=test,
         split_seed=split_seed,
-        arguments=arguments,
+        arguments={
+            "name": name,
+            "validation": validation,
+            "test": test,
+            "split_seed": split_seed,
+            "class_names": class_names and list(class_names),
+            "data_dir": data_dir,
+        },
     )
 
 
@@ -134,18 +141,18 @@ def make_dataset(
     return Dataset(name, train, validation_source, test, names, arguments or {})
 
 
-def _read(name: str, data_dir: Path | None):
+def _read(name: str, data_dir: str | None) -> tuple[dict[str, Source], tuple[str, ...], str]:
     """Return the sources by split, the class names (or ()), and a title."""
     if name == "digits":
         return {"train": read_digits()}, (), "digits"
     if name.startswith("tfds:"):
         splits, names = read_tfds(name.removeprefix("tfds:"), data_dir=data_dir)
         return splits, names, name
-    path = Path(name).expanduser()
+    path = Path(name)
     if not path.exists():
         raise InputError(
-            f"`data` (={name}) is neither a path that exists nor a dataset: "
-            f"{nearest(name, ['digits', 'tfds:NAME'])} (or a folder of IDX files, or an .npz)"
+            f"`data` (={name}) does not exist, and {path.name!r} is no dataset: "
+            f"{nearest(path.name, ['digits', 'tfds:NAME'])}, besides folders of IDX files and .npz"
         )
     if path.is_dir():
         if not any(path.iterdir()):
@@ -156,8 +163,8 @@ def _read(name: str, data_dir: Path | None):
                 "idx3-ubyte, train-labels-idx1-ubyte and the two t10k- files, or their .gz"
             )
         splits = {split: read_idx_split(path, split) for split in ("train", "test")}
-        known = FASHION_MNIST_CLASSES if path.resolve().name == "fashion-mnist" else ()
-        return splits, known, path.resolve().name
+        known = FASHION_MNIST_CLASSES if path.name == "fashion-mnist" else ()
+        return splits, known, path.name
     if path.suffix == ".npz":
         return read_npz(path), (), path.stem
     raise InputError(f"`data` (={name}) is a {path.suffix or 'plain'} file: a file must be an .npz")

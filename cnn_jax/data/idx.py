@@ -52,7 +52,9 @@ def read_idx(path: Path) -> np.ndarray:
     dtype, rank = np.dtype(_TYPES[content[2]]), content[3]
     start = 4 + 4 * rank
     if len(content) < start:
-        raise InputError(f"{path} is truncated: its header needs {start} bytes and has {len(content)}")
+        raise InputError(
+            f"{path} is truncated: its header needs {start} bytes and has {len(content)}"
+        )
     shape = struct.unpack(f">{rank}I", content[4:start])
     expected = start + math.prod(shape) * dtype.itemsize
     if len(content) != expected:

@@ -62,4 +62,6 @@ def _member(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> np.ndarray:
     try:
         return archive[key]
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"`{key}` of {path} cannot be read ({error}): write the file anew") from error
+        raise InputError(
+            f"`{key}` of {path} cannot be read ({error}): write the file anew"
+        ) from error

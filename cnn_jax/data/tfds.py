@@ -1,19 +1,19 @@
 """TensorFlow Datasets, read from `array_record` files without TensorFlow."""
 
 import importlib.util
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
 from cnn_jax.data.source import ArraySource, array_source
 from cnn_jax.errors import InputError, nearest
 
-# Names that datasets of images and labels give to their splits.
-_SPLITS = {"train": ("train",), "validation": ("validation",), "test": ("test",)}
+_SPLITS = ("train", "validation", "test")
+_BLOCK = 1024  # records decoded at a time: far faster than one by one
 
 
-def read_tfds(name: str, *, data_dir: Path | None) -> tuple[dict[str, ArraySource], tuple[str, ...]]:
-    """Read the splits of a prepared dataset into memory.
+def read_tfds(name: str, *, data_dir: str | None) -> tuple[dict[str, ArraySource], tuple[str, ...]]:
+    """Read the splits of a dataset into memory, preparing it first if TensorFlow is there to.
 
     Args:
         name: the dataset, as `tensorflow_datasets` names it ("mnist", "my_data/config:1.0.0").
@@ -30,58 +30,52 @@ def read_tfds(name: str, *, data_dir: Path | None) -> tuple[dict[str, ArraySourc
     import tensorflow_datasets as tfds
 
     builder = _builder(name, data_dir)
-    info = builder.info
-    if not info.splits:
-        builder = _prepared(builder, name)
-        info = builder.info
-    features = info.features
+    if not builder.info.splits:
+        _prepare(builder, name)
+    features, splits = builder.info.features, builder.info.splits
     if not {"image", "label"} <= set(features):
         raise InputError(
             f"`data` (=tfds:{name}) has the features {', '.join(features)}: it must have `image` "
-            "and `label` to be classified"
+            "and `label`, so choose a dataset of labelled images"
         )
-    sources = {}
-    for split, aliases in _SPLITS.items():
-        for alias in aliases:
-            if alias in info.splits:
-                records = builder.as_data_source(split=alias)
-                sources[split] = _read_records(records, name=f"the {alias} split of tfds:{name}")
-    if "train" not in sources:
+    if "train" not in splits:
         raise InputError(
-            f"`data` (=tfds:{name}) has the splits {', '.join(info.splits)}: one must be `train`"
+            f"`data` (=tfds:{name}) has the splits {', '.join(splits)}: one must be `train`, so "
+            "choose another dataset"
         )
+    sources = {
+        split: _read_records(builder.as_data_source(split=split), name=f"{split} of tfds:{name}")
+        for split in _SPLITS
+        if split in splits
+    }
     label = features["label"]
-    names = label.names if isinstance(label, tfds.features.ClassLabel) else None
-    return sources, tuple(names or ())
+    return sources, tuple(label.names) if isinstance(label, tfds.features.ClassLabel) else ()
 
 
-def _builder(name: str, data_dir: Path | None):
+def _builder(name: str, data_dir: str | None):
     import tensorflow_datasets as tfds
 
     try:
-        # Files that are already there may be of a dataset whose code is not installed.
         return tfds.builder(name, data_dir=data_dir, file_format="array_record")
     except tfds.core.DatasetNotFoundError as error:
         hint = nearest(name, tfds.list_builders(with_community_datasets=False))
-        where = data_dir or tfds.core.constants.DATA_DIR
         raise InputError(
-            f"`data` (=tfds:{name}) is not a known dataset, and not prepared in {where}: {hint}"
+            f"`data` (=tfds:{name}) is neither a dataset of TFDS nor prepared in "
+            f"{data_dir or tfds.core.constants.DATA_DIR}: {hint}"
         ) from error
 
 
-def _prepared(builder, name: str):
+def _prepare(builder, name: str) -> None:
     if importlib.util.find_spec("tensorflow") is None:
         raise InputError(
             f"`data` (=tfds:{name}) is not prepared in {builder.data_dir}, and preparing it needs "
-            "TensorFlow: run `pip install 'cnn_jax[tfds]'` and try again, or copy a dataset "
-            "prepared with file_format='array_record' there"
+            "TensorFlow: run `pip install 'cnn_jax[tfds]'` and try again, or copy there what was "
+            "prepared elsewhere with file_format='array_record'"
         )
     builder.download_and_prepare(file_format="array_record")
-    return builder
 
 
-def _read_records(records, *, name: str) -> ArraySource:
-    # One call for a block of records decodes it far faster than one call each.
+def _read_records(records: Sequence, *, name: str) -> ArraySource:
     images, labels = [], []
     for start in range(0, len(records), _BLOCK):
         block = records.__getitems__(range(start, min(start + _BLOCK, len(records))))
@@ -90,10 +84,7 @@ def _read_records(records, *, name: str) -> ArraySource:
     sizes = {image.shape for image in images}
     if len(sizes) > 1:
         raise InputError(
-            f"{name} has images of {len(sizes)} sizes, {min(sizes)} to {max(sizes)}: they must be "
-            "of one size"
+            f"images of {name} are of {len(sizes)} sizes, such as {min(sizes)} and {max(sizes)}: "
+            "they must be of one size, so choose or prepare such a dataset"
         )
     return array_source(np.stack(images), np.asarray(labels), name=name)
-
-
-_BLOCK = 1024

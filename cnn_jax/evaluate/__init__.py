@@ -9,7 +9,6 @@ import numpy as np
 from cnn_jax.data import Source
 from cnn_jax.data.batches import Batch, eval_batches
 from cnn_jax.metrics import Tally
-from cnn_jax.state import TrainState
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,17 +28,17 @@ class Evaluation:
 
 def evaluate(
     eval_step: Callable,
-    state: TrainState,
+    variables: dict,
     source: Source,
     *,
     batch_size: int,
     place: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> Evaluation:
-    """Evaluate a state on a source.
+    """Evaluate a network on a source.
 
     Args:
         eval_step: a compiled `make_eval_step`.
-        state: the state.
+        variables: parameters and statistics of the network.
         source: the images.
         batch_size: images in a batch; a ragged last batch is filled up and masked.
         place: brings a batch to the devices.
@@ -48,7 +47,7 @@ def evaluate(
         The evaluation.
     """
     results = (
-        (batch["mask"], eval_step(state, place(batch)))
+        (batch["mask"], eval_step(variables, place(batch)))
         for batch in eval_batches(source, batch_size=batch_size)
     )
     tally, predictions, confidences = Tally(), [], []

@@ -66,9 +66,7 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str], path: Path) -> Non
     figure.savefig(path, dpi=_DPI)
 
 
-def gallery(
-    source: Source, evaluation: Evaluation, class_names: Sequence[str], path: Path
-) -> None:
+def gallery(source: Source, evaluation: Evaluation, class_names: Sequence[str], path: Path) -> None:
     """Draw right and wrong predictions, the most confident of each.
 
     Args:

@@ -53,7 +53,9 @@ def create_model(name: str, **options) -> nn.Module:
     if name not in VARIANTS:
         raise InputError(f"`model` (={name!r}) is not a known model: {nearest(name, VARIANTS)}")
     variant = VARIANTS[name]
-    known = [field for field in inspect.signature(variant).parameters if field not in _MODULE_FIELDS]
+    known = [
+        field for field in inspect.signature(variant).parameters if field not in _MODULE_FIELDS
+    ]
     for option in options:
         if option not in known:
             raise InputError(

@@ -38,7 +38,9 @@ class ThreeBlockCNN(nn.Module):
 
         def norm_relu(x, name):
             norm = layers.BatchNorm(dtype=self.dtype, name=name)
-            return nn.relu(norm(x, train=train)) if self.norm_first else norm(nn.relu(x), train=train)
+            return (
+                nn.relu(norm(x, train=train)) if self.norm_first else norm(nn.relu(x), train=train)
+            )
 
         dropped_together = (1, 2) if self.channel_dropout else ()
         x = images

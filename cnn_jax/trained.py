@@ -1,0 +1,129 @@
+"""A trained run, read back from its directory alone."""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+
+from cnn_jax import data, models, rundir
+from cnn_jax.checkpoints import Checkpoints
+from cnn_jax.data.statistics import Normalization
+from cnn_jax.errors import InputError
+from cnn_jax.evaluate import Evaluation, evaluate
+from cnn_jax.steps import make_eval_step, normalize
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedRun:
+    """What a run directory holds of its network.
+
+    Attributes:
+        model: the network.
+        variables: the parameters and statistics of its best checkpoint.
+        step: the step of that checkpoint.
+        normalization: what its images are normalised by.
+        class_names: the name of output k at position k.
+        description: the run's `recipe.json`.
+    """
+
+    model: nn.Module
+    variables: dict
+    step: int
+    normalization: Normalization
+    class_names: tuple[str, ...]
+    description: dict
+
+    def load_data(self, name: str | None = None) -> data.Dataset:
+        """Load the data of the run, or other data in the same way.
+
+        Args:
+            name: name or path of other data; None for the run's own.
+
+        Raises:
+            InputError: the run's data were made by a program, so `load` cannot find them again.
+        """
+        arguments = dict(self.description["data"])
+        if name is not None:
+            arguments["name"] = name
+        if "name" not in arguments:
+            raise InputError(
+                "the data of this run were arrays in a program, so they cannot be loaded again: "
+                "name other data (--data)"
+            )
+        names = arguments.get("class_names")
+        return data.load(**{**arguments, "class_names": names and tuple(names)})
+
+
+def load_run(workdir: str | Path) -> TrainedRun:
+    """Read the best network of a run, or its last one where it has no validation images.
+
+    Args:
+        workdir: the run directory.
+
+    Returns:
+        The run.
+
+    Raises:
+        InputError: the directory is no run directory, it holds no checkpoint yet, or its model is
+            not one of `list_models()`.
+    """
+    workdir = Path(workdir)
+    description = rundir.read_description(workdir)
+    recipe = description["recipe"]
+    if "name" not in recipe["model"]:
+        raise InputError(
+            f"{workdir} is a run of {recipe['model'].get('class')}, which is none of cnn_jax's "
+            "models: restore it with the program that made it"
+        )
+    with Checkpoints(workdir / rundir.CHECKPOINTS) as checkpoints:
+        if checkpoints.latest_step is None:
+            raise InputError(f"{workdir} holds no checkpoint yet: continue the run (--resume)")
+        record = checkpoints.restore_record(checkpoints.latest_step)
+        step = record["best_step"] or checkpoints.latest_step
+        variables = checkpoints.restore_variables(step)
+    return TrainedRun(
+        model=models.create_model(**{key: _as_tuple(v) for key, v in recipe["model"].items()}),
+        variables=variables,
+        step=step,
+        normalization=Normalization(
+            **{name: tuple(values) for name, values in recipe["normalization"].items()}
+        ),
+        class_names=tuple(recipe["data"]["class_names"]),
+        description=description,
+    )
+
+
+def evaluate_on(run: TrainedRun, dataset: data.Dataset, *, batch_size: int = 256) -> Evaluation:
+    """Evaluate a trained run on the test images of a dataset.
+
+    Args:
+        run: the run.
+        dataset: the data; its classes must be those of the run.
+        batch_size: images in a batch.
+
+    Returns:
+        The evaluation.
+
+    Raises:
+        InputError: the classes or the image shapes differ.
+    """
+    if dataset.class_names != run.class_names:
+        raise InputError(
+            f"{dataset.name} has the classes {', '.join(dataset.class_names)}, and the run "
+            f"{', '.join(run.class_names)}: they must be the same, in the same order"
+        )
+    shape = tuple(run.description["recipe"]["data"]["image_shape"])
+    if dataset.image_shape != shape:
+        raise InputError(
+            f"{dataset.name} has images of {dataset.image_shape}, and the run was trained on "
+            f"{shape}: they must be equal"
+        )
+    preprocess = partial(normalize, **asdict(run.normalization))
+    eval_step = jax.jit(make_eval_step(run.model, preprocess=preprocess))
+    return evaluate(eval_step, run.variables, dataset.test, batch_size=batch_size)
+
+
+def _as_tuple(value):
+    return tuple(value) if isinstance(value, list) else value
