@@ -10,8 +10,6 @@ from cnn_jax.reference.convolution import (
     convolution1d,
     convolution2d,
     depthwise_convolution,
-    pad,
-    transposed_convolution,
     true_convolution,
     true_convolution2d,
 )
@@ -33,6 +31,7 @@ from cnn_jax.reference.normalization import (
     layer_norm,
     local_response_norm,
 )
+from cnn_jax.reference.padding import pad
 from cnn_jax.reference.pooling import (
     adaptive_average_pool,
     adaptive_max_pool,
@@ -44,6 +43,7 @@ from cnn_jax.reference.pooling import (
     max_pool1d,
 )
 from cnn_jax.reference.regularization import channel_dropout, dropout
+from cnn_jax.reference.transposed import transposed_convolution
 
 __all__ = [
     "FILTERS",

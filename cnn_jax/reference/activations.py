@@ -141,8 +141,8 @@ def hard_swish(x: ArrayLike) -> np.ndarray:
     Raises:
         InputError: for integers.
 
-    >>> hard_swish([-4.0, -1.0, 4.0]).round(4)
-    array([-0.    , -0.3333,  4.    ])
+    >>> hard_swish([-1.0, 1.0, 4.0]).round(4)
+    array([-0.3333,  0.6667,  4.    ])
     """
     x = float64(x, name="x")
     return x * np.clip(x + 3, 0, 6) / 6

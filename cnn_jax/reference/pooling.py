@@ -9,14 +9,10 @@ from cnn_jax.reference.arguments import (
     Pair,
     check_window_padding,
     float64,
-    pair,
     padding_pairs,
+    pair,
     whole,
 )
-
-_PLANE = ("height", "width")
-_IMAGE = ("height", "width", "channels")
-_SIGNALS = (("length",), ("length", "channels"))
 
 
 def _positions(
@@ -91,7 +87,7 @@ def max_pool(
     array([[6., 4.],
            [4., 8.]])
     """
-    image = float64(image, _PLANE, _IMAGE, name="image")
+    image = float64(image, "H W", "H W C", name="image")
     down, across = _grid(image, window, stride, padding, ceil_mode)
     output = np.zeros((len(down), len(across), *image.shape[2:]))
     for i, (rows, _) in enumerate(down):
@@ -137,7 +133,7 @@ def average_pool(
     array([[1., 1.],
            [1., 1.]])
     """
-    image = float64(image, _PLANE, _IMAGE, name="image")
+    image = float64(image, "H W", "H W C", name="image")
     down, across = _grid(image, window, stride, padding, ceil_mode)
     output = np.zeros((len(down), len(across), *image.shape[2:]))
     for i, (rows, tall) in enumerate(down):
@@ -149,7 +145,7 @@ def average_pool(
 
 
 def _shares(size: int, count: int) -> list[slice]:
-    """Share out `size` pixels to `count` windows, which overlap where the division leaves a rest."""
+    """Share out `size` pixels to `count` windows; they overlap where the division leaves a rest."""
     return [slice(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
 
 
@@ -173,7 +169,7 @@ def adaptive_average_pool(image: ArrayLike, *, output_size: Pair) -> np.ndarray:
     >>> adaptive_average_pool([[1.0, 2.0, 3.0, 4.0, 5.0]], output_size=(1, 2))
     array([[2., 4.]])
     """
-    image = float64(image, _PLANE, _IMAGE, name="image")
+    image = float64(image, "H W", "H W C", name="image")
     height, width = pair(output_size, name="output_size", at_least=1)
     output = np.zeros((height, width, *image.shape[2:]))
     for i, rows in enumerate(_shares(image.shape[0], height)):
@@ -201,7 +197,7 @@ def adaptive_max_pool(image: ArrayLike, *, output_size: Pair) -> np.ndarray:
     >>> adaptive_max_pool([[1.0, 2.0, 3.0, 4.0, 5.0]], output_size=(1, 2))
     array([[3., 5.]])
     """
-    image = float64(image, _PLANE, _IMAGE, name="image")
+    image = float64(image, "H W", "H W C", name="image")
     height, width = pair(output_size, name="output_size", at_least=1)
     output = np.zeros((height, width, *image.shape[2:]))
     for i, rows in enumerate(_shares(image.shape[0], height)):
@@ -227,7 +223,7 @@ def global_average_pool(image: ArrayLike) -> np.ndarray:
     >>> global_average_pool([[[1.0, 10.0], [3.0, 30.0]]])
     array([ 2., 20.])
     """
-    image = float64(image, _IMAGE, name="image")
+    image = float64(image, "H W C", name="image")
     return np.array([np.mean(image[:, :, c]) for c in range(image.shape[2])])
 
 
@@ -248,7 +244,7 @@ def global_max_pool(image: ArrayLike) -> np.ndarray:
     >>> global_max_pool([[[1.0, 10.0], [3.0, 30.0]]])
     array([ 3., 30.])
     """
-    image = float64(image, _IMAGE, name="image")
+    image = float64(image, "H W C", name="image")
     return np.array([np.max(image[:, :, c]) for c in range(image.shape[2])])
 
 
@@ -280,7 +276,7 @@ def max_pool1d(
     >>> max_pool1d([1.0, 5.0, 2.0, 3.0], window=2)
     array([5., 3.])
     """
-    signal = float64(signal, *_SIGNALS, name="signal")
+    signal = float64(signal, "L", "L C", name="signal")
     return max_pool(
         signal[None],
         window=(1, whole(window, name="window", at_least=1)),
@@ -321,7 +317,7 @@ def average_pool1d(
     >>> average_pool1d([1.0, 5.0, 2.0, 3.0], window=2)
     array([3. , 2.5])
     """
-    signal = float64(signal, *_SIGNALS, name="signal")
+    signal = float64(signal, "L", "L C", name="signal")
     return average_pool(
         signal[None],
         window=(1, whole(window, name="window", at_least=1)),

@@ -3,16 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cnn_jax.errors import InputError
-from cnn_jax.reference.arguments import check_rate, check_rank, float64
-
-
-def _check_mask(mask: np.ndarray, shape: tuple[int, ...]) -> None:
-    if mask.shape != shape:
-        raise InputError(
-            f"`mask` (of shape {mask.shape}) must have the shape {shape}: "
-            "one entry for each value that can be dropped"
-        )
+from cnn_jax.reference.arguments import check_rate, check_shape, float64
 
 
 def dropout(x: ArrayLike, mask: ArrayLike, *, rate: float) -> np.ndarray:
@@ -41,7 +32,7 @@ def dropout(x: ArrayLike, mask: ArrayLike, *, rate: float) -> np.ndarray:
     x = float64(x, name="x")
     mask = np.asarray(mask, bool)
     check_rate(rate)
-    _check_mask(mask, x.shape)
+    check_shape(mask, x.shape, name="mask", rule="one entry for each value")
     return np.where(mask, x / (1 - rate), 0.0)
 
 
@@ -66,14 +57,9 @@ def channel_dropout(images: ArrayLike, mask: ArrayLike, *, rate: float) -> np.nd
     array([[[2., 0.],
             [2., 0.]]])
     """
-    images = float64(images, name="images")
-    check_rank(
-        images,
-        ("height", "width", "channels"),
-        ("images", "height", "width", "channels"),
-        name="images",
-    )
+    images = float64(images, "H W C", "N H W C", name="images")
     mask = np.asarray(mask, bool)
     check_rate(rate)
-    _check_mask(mask, (*images.shape[:-3], images.shape[-1]))
+    channels = (*images.shape[:-3], images.shape[-1])
+    check_shape(mask, channels, name="mask", rule="one entry for each channel of each image")
     return np.where(mask[..., None, None, :], images / (1 - rate), 0.0)
