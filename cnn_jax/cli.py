@@ -87,7 +87,7 @@ def run_options(command: Callable) -> Callable:
 @click.option("--weight-decay", type=float, help="Of sgd and adamw.")
 @click.option("--schedule", type=click.Choice(list(_SCHEDULES)), default="cosine")
 @click.option("--flip", is_flag=True, help="Mirror training images at random.")
-@click.option("--shift", type=int, default=1, help="Shift training images by up to so many pixels.")
+@click.option("--shift", type=int, default=0, help="Shift training images by up to so many pixels.")
 @click.option("--seed", type=int, default=0, help="Of everything random but the splits.")
 @click.option("--checkpoint-every", type=int, help="Steps.  [default: once an epoch]")
 @run_options

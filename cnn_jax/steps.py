@@ -47,6 +47,7 @@ def make_train_step(
     loss: Loss = losses.cross_entropy,
     preprocess: Preprocess = lambda images: images,
     augment: Sequence[Augmentation] = (),
+    auxiliary_weight: float = 0.3,
 ) -> Callable[[TrainState, dict], tuple[TrainState, Metrics]]:
     """Make the training step.
 
@@ -57,6 +58,8 @@ def make_train_step(
         preprocess: what follows the augmentation, such as normalisation; of [N, H, W, C].
         augment: functions `(key, image) -> image` of float images between 0 and 1. An image's
             key depends on the run, the epoch and the image, and on nothing else.
+        auxiliary_weight: weight of the loss of each auxiliary head, of networks that have any
+            (0.3: Szegedy et al. 2015, section 5).
 
     Returns:
         `(state, batch) -> (state, metrics)`. A batch has `image` [N, H, W, C], and int32 [N]
@@ -79,10 +82,13 @@ def make_train_step(
                 {**state.variables, "params": params},
                 images,
                 train=True,
-                mutable=["batch_stats"],
+                mutable=["batch_stats", "auxiliary"],
                 rngs={"dropout": dropout_key},
             )
-            return loss(logits, batch["label"]).mean(), (logits, updates.get("batch_stats", {}))
+            value = loss(logits, batch["label"]).mean()
+            for head in jax.tree.leaves(updates.get("auxiliary", {})):
+                value += auxiliary_weight * loss(head, batch["label"]).mean()
+            return value, (logits, updates.get("batch_stats", {}))
 
         gradient = jax.value_and_grad(mean_loss, has_aux=True)
         (value, (logits, batch_stats)), grads = gradient(state.params)

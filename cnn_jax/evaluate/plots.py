@@ -1,5 +1,6 @@
 """Pictures of a run: learning curves, confusion matrix, gallery of predictions."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def gallery(source: Source, evaluation: Evaluation, class_names: Sequence[str], 
             axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray")
             predicted = class_names[evaluation.predictions[position]]
             true = class_names[source.labels[position]]
-            shown = predicted if predicted == true else f"{predicted}\nis {true}"
+            shown = predicted if predicted == true else f"{predicted}, not {true}"
             confidence = round(100 * float(evaluation.confidences[position]))
             axes.set_title(f"{shown} ({confidence} %)", fontsize=7.5, color=color)
     figure.savefig(path, dpi=_DPI)
@@ -105,6 +106,8 @@ def gallery(source: Source, evaluation: Evaluation, class_names: Sequence[str], 
 def _spread(positions: np.ndarray, evaluation: Evaluation, *, count: int) -> np.ndarray:
     """Take the most confident of each predicted class in turn, so that no class fills the page."""
     order = positions[np.argsort(-evaluation.confidences[positions], kind="stable")]
-    predicted = evaluation.predictions[order]
-    turn = np.array([np.sum(predicted[:k] == label) for k, label in enumerate(predicted)], int)
-    return order[np.argsort(turn, kind="stable")][:count]
+    seen, turns = Counter(), np.empty(len(order), int)
+    for rank, label in enumerate(evaluation.predictions[order].tolist()):
+        turns[rank] = seen[label]
+        seen[label] += 1
+    return order[np.argsort(turns, kind="stable")][:count]

@@ -6,6 +6,7 @@ import inspect
 from functools import partial
 
 import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax.errors import InputError, nearest
@@ -39,7 +40,7 @@ def create_model(name: str, **options) -> nn.Module:
 
     Args:
         name: one of `list_models()`.
-        **options: fields of the module, such as `num_classes` or `dtype`.
+        **options: fields of the module, such as `num_classes` or `dtype` (a type or its name).
 
     Returns:
         A `flax.linen.Module`: `init(key, images)`, `apply(variables, images, train=False)`.
@@ -62,6 +63,8 @@ def create_model(name: str, **options) -> nn.Module:
                 f"`{option}` (={options[option]!r}) is not an option of {name}: "
                 f"{nearest(option, known)}"
             )
+    if "dtype" in options:
+        options["dtype"] = _float_type(options["dtype"])
     return variant(**options)
 
 
@@ -91,6 +94,18 @@ def describe_model(model: nn.Module) -> dict:
     if not described:
         return {"class": f"{type(model).__module__}.{type(model).__qualname__}", **fields}
     return min(described, key=len)
+
+
+def _float_type(dtype) -> np.dtype:
+    try:
+        named = jnp.dtype(dtype)
+    except TypeError:
+        named = None
+    if named is None or not jnp.issubdtype(named, jnp.floating):
+        raise InputError(
+            f"`dtype` (={dtype}) must be a floating-point type: float32, bfloat16 or float16"
+        )
+    return named
 
 
 def _module_class(variant) -> type[nn.Module]:

@@ -19,7 +19,9 @@ class LeNet5(nn.Module):
     course or library does.
 
     Attributes:
-        num_classes: outputs of the last layer.
+        num_classes: outputs of the last layer; 0 to leave it out and return its input.
+        in_channels: channels of the images that tools assume; the module itself takes any number.
+        image_size: height and width that tools assume; the module itself takes any.
         padding: zeros around the image before the first convolution; 2 brings 28x28 to the
             paper's 32x32.
         convolutional_c5: whether C5 is a 5x5 convolution (any image size then still gives 120
@@ -30,6 +32,8 @@ class LeNet5(nn.Module):
     """
 
     num_classes: int = 10
+    in_channels: int = 1
+    image_size: int = 28
     padding: int = 2
     convolutional_c5: bool = False
     activation: Callable[[jax.Array], jax.Array] = nn.relu
@@ -53,6 +57,8 @@ class LeNet5(nn.Module):
             x = x.reshape(x.shape[0], -1)
             x = self.activation(dense(120, name="fc1")(x))
         x = self.activation(dense(84, name="fc2")(x))
+        if not self.num_classes:
+            return x
         return dense(self.num_classes, name="fc3")(x)
 
 
@@ -61,6 +67,7 @@ VARIANTS = {
     "lenet5_unpadded": partial(LeNet5, padding=0),
     "lenet5_1998": partial(
         LeNet5,
+        image_size=32,
         padding=0,
         convolutional_c5=True,
         activation=nn.tanh,

@@ -13,7 +13,9 @@ class SimpleCNN(nn.Module):
     """[conv3-BN-ReLU-maxpool] for each width, then Dense-ReLU-Dropout and the classifier.
 
     Attributes:
-        num_classes: outputs of the last layer.
+        num_classes: outputs of the last layer; 0 to leave it out and return its input.
+        in_channels: channels of the images that tools assume; the module itself takes any number.
+        image_size: height and width that tools assume; the module itself takes any.
         widths: filters of each convolution.
         hidden: units of the dense layer.
         flatten_drop_rate: dropout on the flattened maps, before the first dense layer.
@@ -22,6 +24,8 @@ class SimpleCNN(nn.Module):
     """
 
     num_classes: int = 10
+    in_channels: int = 3
+    image_size: int = 32
     widths: tuple[int, ...] = (32, 64, 128)
     hidden: int = 256
     flatten_drop_rate: float = 0.0
@@ -40,10 +44,12 @@ class SimpleCNN(nn.Module):
         x = nn.Dropout(self.flatten_drop_rate, deterministic=not train)(x)
         x = nn.relu(layers.Dense(self.hidden, dtype=self.dtype, name="fc1")(x))
         x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+        if not self.num_classes:
+            return x
         return layers.Dense(self.num_classes, dtype=self.dtype, name="fc2")(x)
 
 
 VARIANTS = {
     "simple_cnn": SimpleCNN,
-    "simple_cnn_28": partial(SimpleCNN, flatten_drop_rate=0.25),
+    "simple_cnn_28": partial(SimpleCNN, in_channels=1, image_size=28, flatten_drop_rate=0.25),
 }

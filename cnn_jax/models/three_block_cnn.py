@@ -13,7 +13,9 @@ class ThreeBlockCNN(nn.Module):
     """[conv3-BN-ReLU twice, maxpool, dropout] for each width, then Dense-BN-ReLU-Dropout.
 
     Attributes:
-        num_classes: outputs of the last layer.
+        num_classes: outputs of the last layer; 0 to leave it out and return its input.
+        in_channels: channels of the images that tools assume; the module itself takes any number.
+        image_size: height and width that tools assume; the module itself takes any.
         widths: filters of both convolutions of each block.
         hidden: units of the dense layer.
         norm_first: BN before ReLU (PyTorch courses), or after it (Keras courses).
@@ -24,6 +26,8 @@ class ThreeBlockCNN(nn.Module):
     """
 
     num_classes: int = 10
+    in_channels: int = 3
+    image_size: int = 32
     widths: tuple[int, ...] = (32, 64, 128)
     hidden: int = 512
     norm_first: bool = True
@@ -56,6 +60,8 @@ class ThreeBlockCNN(nn.Module):
         x = x.reshape(x.shape[0], -1)
         x = norm_relu(layers.Dense(self.hidden, dtype=self.dtype, name="fc1")(x), "bn_fc1")
         x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+        if not self.num_classes:
+            return x
         return layers.Dense(self.num_classes, dtype=self.dtype, name="fc2")(x)
 
 
