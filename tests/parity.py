@@ -1,0 +1,201 @@
+"""The other implementation: PyTorch models with the weights that ours are given.
+
+Weights and running statistics are drawn anew, since at initialisation a wrong mean, variance or
+bias does not show.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from cnn_jax.models.features import extract_features
+
+# torchvision's compiled operators are not needed, but its Python asks for these two at import.
+_SCHEMAS = torch.library.Library("torchvision", "DEF")
+for _operator in ("nms", "qnms"):
+    _SCHEMAS.define(f"{_operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+import timm  # noqa: E402
+import torchvision  # noqa: E402
+
+__all__ = ["timm", "torch", "torchvision"]
+
+Rename = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+
+
+def randomise(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    """Draw all weights and statistics anew, so that every tensor matters and none explodes.
+
+    Args:
+        model: changed in place.
+        seed: of the draw.
+
+    Returns:
+        The model, in evaluation mode.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(tensor, scale):
+        return torch.randn(tensor.shape, generator=generator) * scale
+
+    def uniform(tensor):
+        return torch.rand(tensor.shape, generator=generator) + 0.5
+
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            leaf = name.rsplit(".", 1)[-1]
+            if leaf == "num_batches_tracked":
+                continue
+            if leaf == "running_var" or (leaf in ("weight", "gamma") and tensor.ndim == 1):
+                tensor.copy_(uniform(tensor))
+            elif leaf == "weight":
+                tensor.copy_(normal(tensor, (2.0 / tensor[0].numel()) ** 0.5))
+            else:
+                tensor.copy_(normal(tensor, 0.1))
+    return model.eval()
+
+
+def numpy_state(model: torch.nn.Module) -> dict[str, np.ndarray]:
+    """Return a model's `state_dict` as NumPy arrays."""
+    return {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
+
+
+def to_variables(state: dict[str, np.ndarray]) -> dict:
+    """Give a `state_dict` in timm's names our names and layouts."""
+    variables: dict = {}
+    for name, array in state.items():
+        *path, leaf = _joined(name).split(".")
+        if leaf == "num_batches_tracked":
+            continue
+        collection = "batch_stats" if leaf.startswith("running_") else "params"
+        if leaf == "weight":
+            leaf, array = ("scale", array) if len(array.shape) == 1 else ("kernel", _turned(array))
+        node = variables.setdefault(collection, {})
+        for part in path:
+            node = node.setdefault(part, {})
+        node[leaf.removeprefix("running_")] = array
+    return variables
+
+
+def _joined(name: str) -> str:
+    parts = name.split(".")
+    for index in range(len(parts) - 1, 0, -1):
+        if parts[index].isdigit():
+            parts[index - 1 : index + 1] = [f"{parts[index - 1]}_{parts[index]}"]
+    return ".".join(parts)
+
+
+def _turned(array):
+    """Bring a kernel from [F, C, ...] to [..., C, F]."""
+    axes = (*range(2, len(array.shape)), 1, 0)
+    return array.permute(axes) if isinstance(array, torch.Tensor) else array.transpose(axes)
+
+
+def shapes(variables: dict) -> dict[str, tuple[int, ...]]:
+    """Return "params/conv1/kernel" -> shape, for comparisons that say what differs."""
+    leaves = jax.tree_util.tree_leaves_with_path(variables)
+    return {"/".join(key.key for key in path): tuple(leaf.shape) for path, leaf in leaves}
+
+
+def random_images(size: int, *, count: int = 2, channels: int = 3, seed: int = 1) -> np.ndarray:
+    """Draw images float32 [count, size, size, channels] from N(0, 1)."""
+    shape = (count, size, size, channels)
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def to_torch(images: np.ndarray) -> torch.Tensor:
+    """Bring images from NHWC to NCHW."""
+    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+
+
+def to_nhwc(tensor: torch.Tensor) -> np.ndarray:
+    """Bring maps from NCHW to NHWC; logits and tokens stay as they are."""
+    array = tensor.detach().numpy()
+    return array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
+
+
+def torch_outputs(
+    model: torch.nn.Module, images: np.ndarray, names: Sequence[str]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Run a PyTorch model and listen at some of its modules.
+
+    Args:
+        model: in evaluation mode.
+        images: float32 [N, H, W, C].
+        names: of the modules.
+
+    Returns:
+        logits [N, K], and name -> the module's output in NHWC.
+    """
+    outputs = {}
+
+    def listen(name):
+        def hook(module, inputs, output):
+            # A copy: the module that follows may work in place.
+            outputs[name] = to_nhwc(output.clone())
+
+        return model.get_submodule(name).register_forward_hook(hook)
+
+    handles = [listen(name) for name in names]
+    with torch.no_grad():
+        logits = model(to_torch(images)).numpy()
+    for handle in handles:
+        handle.remove()
+    return logits, outputs
+
+
+def our_outputs(model, variables: dict, images: np.ndarray) -> tuple[np.ndarray, OrderedDict]:
+    """Run one of our models: logits [N, K], and stage name -> maps [N, h, w, c]."""
+
+    def run(variables, images):
+        return model.apply(variables, images), extract_features(model, variables, images)
+
+    return jax.device_get(jax.jit(run)(variables, images))
+
+
+def torch_gradients(model: torch.nn.Module, images: np.ndarray, labels: np.ndarray) -> dict:
+    """Return parameter name -> gradient of the mean cross-entropy; the mode is the model's.
+
+    A parameter that the logits do not depend on, as of an auxiliary head, has the gradient 0.
+    """
+    model.zero_grad()
+    logits = model(to_torch(images))
+    torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels).long()).backward()
+    return {
+        name: np.zeros(parameter.shape, np.float32)
+        if parameter.grad is None
+        else parameter.grad.numpy()
+        for name, parameter in model.named_parameters()
+    }
+
+
+def our_gradients(model, variables: dict, images: np.ndarray, labels: np.ndarray) -> dict:
+    """Return the same gradients of ours, in the tree of the parameters, in evaluation mode."""
+
+    def loss(params):
+        logits = model.apply({**variables, "params": params}, images)
+        chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=-1)
+        return -chosen.mean()
+
+    return jax.device_get(jax.jit(jax.grad(loss))(variables["params"]))
+
+
+def relative_difference(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Return max |ours - theirs| / max |theirs|.
+
+    Raises:
+        AssertionError: the shapes differ, or a number is not finite.
+    """
+    assert ours.shape == theirs.shape, f"{ours.shape} against {theirs.shape}"
+    assert np.isfinite(ours).all() and np.isfinite(theirs).all(), "not finite"
+    return float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-30))
+
+
+def gradient_difference(ours: dict, theirs: dict) -> float:
+    """Return the largest `relative_difference` over the parameters of two trees."""
+    assert shapes(ours) == shapes(theirs)
+    return max(jax.tree.leaves(jax.tree.map(relative_difference, ours, theirs)))
