@@ -103,17 +103,16 @@ def check_window_padding(window: int, padding: tuple[int, int]) -> None:
         )
 
 
-def check_rank(array, *layouts: str, name: str) -> None:
-    """Refuse an array with the wrong number of axes; "..." stands for any number of them.
+def check_rank(array, *shapes: tuple[str, ...], name: str) -> None:
+    """Refuse an array with the wrong number of axes; a first "..." stands for any number.
 
-    >>> check_rank(np.zeros((5, 4)), "H W", "H W C", name="image")
-    >>> check_rank(np.zeros((5, 4)), "... C", name="x")
+    >>> check_rank(np.zeros((5, 4)), ("height", "width"), name="image")
+    >>> check_rank(np.zeros((5, 4)), ("...", "channels"), name="x")
     """
-    for layout in layouts:
-        axes = layout.split()
+    for axes in shapes:
         if array.ndim == len(axes) or (axes[0] == "..." and array.ndim >= len(axes) - 1):
             return
-    wanted = " or ".join("[" + layout.replace(" ", ", ") + "]" for layout in layouts)
+    wanted = " or ".join("[" + ", ".join(axes) + "]" for axes in shapes)
     raise InputError(
         f"`{name}` (of shape {tuple(array.shape)}) must be {wanted}: "
         "add the missing axes or index the extra ones away"
@@ -136,12 +135,20 @@ def check_floats(array, *, name: str) -> None:
 def check_shape(array, shape: tuple[int, ...], *, name: str, rule: str) -> None:
     """Refuse an array of another shape than the other arguments ask for.
 
-    >>> check_shape(np.zeros(3), (3,), name="bias", rule="one value for each filter")
+    >>> check_shape(np.zeros((2, 3)), (2, 3), name="mask", rule="one entry for each value")
     """
     if tuple(array.shape) != shape:
         raise InputError(
             f"`{name}` (of shape {tuple(array.shape)}) must hold {rule}: give it the shape {shape}"
         )
+
+
+def check_length(array, *, name: str, length: int, what: str) -> None:
+    """Refuse a vector that does not hold one value for each of something.
+
+    >>> check_length(np.zeros(3), name="bias", length=3, what="filter")
+    """
+    check_shape(array, (length,), name=name, rule=f"one value for each {what}")
 
 
 def check_groups(groups: int, *, channels: int, filters: int) -> None:
@@ -159,18 +166,16 @@ def check_groups(groups: int, *, channels: int, filters: int) -> None:
             )
 
 
-def check_kernel(kernel, *, channels: int, groups: int) -> None:
-    """Refuse a kernel [..., channels / groups, filters] that does not suit the image's channels.
+def check_kernel_channels(kernel_channels: int, *, channels: int, groups: int) -> None:
+    """Refuse a kernel whose filters see another number of channels than the image offers.
 
-    >>> check_kernel(np.zeros((3, 3, 2, 6)), channels=4, groups=2)
+    >>> check_kernel_channels(2, channels=4, groups=2)
     """
-    *sides, seen, filters = kernel.shape
-    check_groups(groups, channels=channels, filters=filters)
-    if seen != channels // groups:
+    if kernel_channels != channels // groups:
         raise InputError(
-            f"`kernel` (of shape {tuple(kernel.shape)}) must have filters of {channels // groups} "
-            f"channels (= image channels {channels} / groups {groups}): "
-            f"give it the shape {(*sides, channels // groups, filters)}"
+            f"`kernel` (with {kernel_channels} channels on its last axis but one) must have "
+            f"{channels // groups} there (= image channels {channels} / groups {groups}): "
+            "change the kernel, or `groups`"
         )
 
 
@@ -197,16 +202,16 @@ def check_odd(value: int, *, name: str) -> None:
         )
 
 
-def float64(array, *layouts: str, name: str) -> np.ndarray:
+def float64(array, *shapes: tuple[str, ...], name: str) -> np.ndarray:
     """Return an array, or nested lists, as float64, once type and number of axes are right.
 
-    >>> float64([1.0, 2.0], "L", name="signal")
+    >>> float64([1.0, 2.0], ("length",), name="signal")
     array([1., 2.])
     """
     array = np.asarray(array)
     check_floats(array, name=name)
-    if layouts:
-        check_rank(array, *layouts, name=name)
+    if shapes:
+        check_rank(array, *shapes, name=name)
     return array.astype(np.float64)
 
 

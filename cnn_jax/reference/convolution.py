@@ -6,8 +6,9 @@ from numpy.typing import ArrayLike
 from cnn_jax.reference.arguments import (
     Padding,
     Pair,
-    check_kernel,
-    check_shape,
+    check_groups,
+    check_kernel_channels,
+    check_length,
     float64,
     padding_pairs,
     pair,
@@ -15,6 +16,10 @@ from cnn_jax.reference.arguments import (
 )
 from cnn_jax.reference.geometry import output_size
 from cnn_jax.reference.padding import pad
+
+_PLANE = ("height", "width")
+_IMAGE = ("height", "width", "channels")
+_KERNEL = ("height", "width", "channels // groups", "filters")
 
 
 def convolution2d(
@@ -55,8 +60,8 @@ def convolution2d(
            [24., 22., 15.],
            [27., 20., 24.]])
     """
-    image = float64(image, "H W", name="image")
-    kernel = float64(kernel, "kh kw", name="kernel")
+    image = float64(image, _PLANE, name="image")
+    kernel = float64(kernel, _PLANE, name="kernel")
     down, right = pair(stride, name="stride", at_least=1)
     rows, columns = padding_pairs(padding)
     kh, kw = kernel.shape
@@ -111,7 +116,7 @@ def true_convolution2d(
            [6., 5., 4.],
            [3., 2., 1.]])
     """
-    kernel = float64(kernel, "kh kw", name="kernel")
+    kernel = float64(kernel, _PLANE, name="kernel")
     return convolution2d(
         image, kernel[::-1, ::-1], stride=stride, padding=padding, padding_mode=padding_mode
     )
@@ -158,10 +163,11 @@ def convolution(
     array([[27.5, 27.5],
            [27.5, 27.5]])
     """
-    image = float64(image, "H W C", name="image")
-    kernel = float64(kernel, "kh kw C/groups F", name="kernel")
-    check_kernel(kernel, channels=image.shape[2], groups=groups)
+    image = float64(image, _IMAGE, name="image")
+    kernel = float64(kernel, _KERNEL, name="kernel")
     kh, kw, seen, filters = kernel.shape
+    check_groups(groups, channels=image.shape[2], filters=filters)
+    check_kernel_channels(seen, channels=image.shape[2], groups=groups)
     bias = filter_bias(bias, filters)
     down, right = pair(stride, name="stride", at_least=1)
     apart_down, apart_right = pair(dilation, name="dilation", at_least=1)
@@ -219,7 +225,7 @@ def true_convolution(
     >>> convolution(row, difference).ravel()
     array([-1., -2.])
     """
-    kernel = float64(kernel, "kh kw C/groups F", name="kernel")
+    kernel = float64(kernel, _KERNEL, name="kernel")
     return convolution(
         image,
         kernel[::-1, ::-1],
@@ -268,7 +274,7 @@ def depthwise_convolution(
     >>> depthwise_convolution(image, np.ones((3, 3, 1, 2)))
     array([[[ 9., 18.]]])
     """
-    image = float64(image, "H W C", name="image")
+    image = float64(image, _IMAGE, name="image")
     return convolution(
         image,
         kernel,
@@ -316,8 +322,8 @@ def convolution1d(
     >>> convolution1d(signal, np.array([1.0, 1.0]).reshape(2, 1, 1)).ravel()
     array([ 3.,  6., 12.])
     """
-    signal = float64(signal, "L C", name="signal")
-    kernel = float64(kernel, "k C/groups F", name="kernel")
+    signal = float64(signal, ("length", "channels"), name="signal")
+    kernel = float64(kernel, ("length", "channels // groups", "filters"), name="kernel")
     return convolution(
         signal[None],
         kernel[None],
@@ -339,5 +345,5 @@ def filter_bias(bias: ArrayLike | None, filters: int) -> np.ndarray:
     if bias is None:
         return np.zeros(filters)
     bias = float64(bias, name="bias")
-    check_shape(bias, (filters,), name="bias", rule="one value for each filter")
+    check_length(bias, name="bias", length=filters, what="filter")
     return bias

@@ -32,8 +32,8 @@ def output_size(
         stride: pixels from one position to the next.
         padding: pixels added on both sides, or (before, after).
         dilation: pixels from one entry of the window to the next.
-        ceil_mode: whether a last, incomplete stride counts too; a window that would then lie
-            wholly in the padding behind the image is left out, as PyTorch does.
+        ceil_mode: whether a last, incomplete stride counts too; not where it would start in the
+            padding behind the image (PyTorch's rule).
 
     Returns:
         Pixels of the output.
@@ -59,18 +59,17 @@ def output_size(
     covered = dilation * (kernel - 1) + 1
     padded = size + before + after
     if covered > padded:
-        spread = f" with `dilation` (={dilation}) covers {covered} pixels and" if kernel > 1 else ""
+        spread = f", which `dilation` (={dilation}) spreads over {covered}," if dilation > 1 else ""
         raise InputError(
             f"`kernel` (={kernel}){spread} must fit in the padded image (={padded}): "
-            f"shrink it, or add {covered - padded} more pixels of `padding` in all"
+            f"shrink it, or add {covered - padded} to `padding` in all"
         )
 
-    left = padded - covered
-    if not ceil_mode:
-        return left // stride + 1
-    positions = -(-left // stride) + 1
-    starts_behind_the_image = (positions - 1) * stride >= size + before
-    return positions - 1 if starts_behind_the_image else positions
+    positions = (padded - covered) // stride + 1
+    incomplete = (padded - covered) % stride > 0
+    if ceil_mode and incomplete and positions * stride < before + size:
+        positions += 1
+    return positions
 
 
 def transposed_output_size(

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cnn_jax.errors import InputError
-from cnn_jax.reference.arguments import check_shape, float64
+from cnn_jax.reference.arguments import check_length, float64
 
 
 def cross_entropy(logits: ArrayLike, labels: ArrayLike) -> np.ndarray:
@@ -25,14 +25,14 @@ def cross_entropy(logits: ArrayLike, labels: ArrayLike) -> np.ndarray:
     >>> cross_entropy([[0.0, 0.0], [0.0, np.log(3)]], [0, 1]).round(4)
     array([0.6931, 0.2877])
     """
-    logits = float64(logits, "N classes", name="logits")
+    logits = float64(logits, ("examples", "classes"), name="logits")
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu":
         raise InputError(
             f"`labels` (of type {labels.dtype}) must hold classes as integers: "
             "convert one-hot labels with labels.argmax(-1)"
         )
-    check_shape(labels, (len(logits),), name="labels", rule="one class for each example")
+    check_length(labels, name="labels", length=len(logits), what="example")
     classes = logits.shape[1]
     losses = np.zeros(len(logits))
     for n, label in enumerate(labels):

@@ -4,12 +4,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cnn_jax.errors import InputError
-from cnn_jax.reference.arguments import check_odd, check_shape, float64
+from cnn_jax.reference.arguments import check_length, check_odd, float64
 
 
 def _per_channel(value: ArrayLike, *, name: str, channels: int) -> np.ndarray:
     value = float64(value, name=name)
-    check_shape(value, (channels,), name=name, rule="one value for each channel")
+    check_length(value, name=name, length=channels, what="channel")
     return value
 
 
@@ -40,7 +40,7 @@ def batch_norm(
     >>> mean, var
     (array([ 2., 20.]), array([  1., 100.]))
     """
-    images = float64(images, "... C", name="images")
+    images = float64(images, ("...", "channels"), name="images")
     channels = images.shape[-1]
     mean, var = np.zeros(channels), np.zeros(channels)
     for c in range(channels):
@@ -80,7 +80,7 @@ def batch_norm_eval(
     >>> batch_norm_eval([[3.0]], [2.0], [1.0], [1.0], [4.0], epsilon=0.0)
     array([[3.]])
     """
-    images = float64(images, "... C", name="images")
+    images = float64(images, ("...", "channels"), name="images")
     channels = images.shape[-1]
     scale = _per_channel(scale, name="scale", channels=channels)
     bias = _per_channel(bias, name="bias", channels=channels)
@@ -138,7 +138,7 @@ def batch_norm_statistics(
         raise InputError(
             f"`count` (={count}) must be at least 2 for an unbiased variance: use a larger batch"
         )
-    old_mean = float64(old_mean, "C", name="old_mean")
+    old_mean = float64(old_mean, ("channels",), name="old_mean")
     old_var = _per_channel(old_var, name="old_var", channels=len(old_mean))
     mean = _per_channel(mean, name="mean", channels=len(old_mean))
     var = _per_channel(var, name="var", channels=len(old_mean))
@@ -176,7 +176,7 @@ def layer_norm(
     array([[-1.,  1.],
            [-1.,  1.]])
     """
-    x = float64(x, "... C", name="x")
+    x = float64(x, ("...", "channels"), name="x")
     channels = x.shape[-1]
     scale = _per_channel(scale, name="scale", channels=channels)
     bias = _per_channel(bias, name="bias", channels=channels)
@@ -223,7 +223,7 @@ def local_response_norm(
     >>> local_response_norm([[1.0, 2.0, 3.0]], size=3, alpha=1.0, beta=1.0, k=0.0).round(3)
     array([[0.2  , 0.143, 0.231]])
     """
-    images = float64(images, "... C", name="images")
+    images = float64(images, ("...", "channels"), name="images")
     check_odd(size, name="size")
     channels = images.shape[-1]
     output = np.zeros(images.shape)

@@ -11,6 +11,9 @@ from cnn_jax.reference.arguments import (
     padding_pairs,
 )
 
+_PLANE = ("height", "width")
+_IMAGE = ("height", "width", "channels")
+
 
 def pad(image: ArrayLike, padding: Padding, *, mode: str = "zero") -> np.ndarray:
     """Surround an image with pixels.
@@ -40,7 +43,7 @@ def pad(image: ArrayLike, padding: Padding, *, mode: str = "zero") -> np.ndarray
     >>> pad([[1.0, 2.0, 3.0]], ((0, 0), (2, 2)), mode="reflect")
     array([[3., 2., 1., 2., 3., 2., 1.]])
     """
-    image = float64(image, "H W", "H W C", name="image")
+    image = float64(image, _PLANE, _IMAGE, name="image")
     check_padding_mode(mode, name="mode")
     (top, bottom), (left, right) = padding_pairs(padding)
     height, width = image.shape[:2]

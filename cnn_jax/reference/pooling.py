@@ -14,6 +14,9 @@ from cnn_jax.reference.arguments import (
     whole,
 )
 
+_PLANE = ("height", "width")
+_IMAGE = ("height", "width", "channels")
+
 
 def _positions(
     size: int, *, window: int, stride: int, padding: tuple[int, int], ceil_mode: bool
@@ -87,7 +90,7 @@ def max_pool(
     array([[6., 4.],
            [4., 8.]])
     """
-    image = float64(image, "H W", "H W C", name="image")
+    image = float64(image, _PLANE, _IMAGE, name="image")
     down, across = _grid(image, window, stride, padding, ceil_mode)
     output = np.zeros((len(down), len(across), *image.shape[2:]))
     for i, (rows, _) in enumerate(down):
@@ -133,7 +136,7 @@ def average_pool(
     array([[1., 1.],
            [1., 1.]])
     """
-    image = float64(image, "H W", "H W C", name="image")
+    image = float64(image, _PLANE, _IMAGE, name="image")
     down, across = _grid(image, window, stride, padding, ceil_mode)
     output = np.zeros((len(down), len(across), *image.shape[2:]))
     for i, (rows, tall) in enumerate(down):
@@ -169,7 +172,7 @@ def adaptive_average_pool(image: ArrayLike, *, output_size: Pair) -> np.ndarray:
     >>> adaptive_average_pool([[1.0, 2.0, 3.0, 4.0, 5.0]], output_size=(1, 2))
     array([[2., 4.]])
     """
-    image = float64(image, "H W", "H W C", name="image")
+    image = float64(image, _PLANE, _IMAGE, name="image")
     height, width = pair(output_size, name="output_size", at_least=1)
     output = np.zeros((height, width, *image.shape[2:]))
     for i, rows in enumerate(_shares(image.shape[0], height)):
@@ -197,7 +200,7 @@ def adaptive_max_pool(image: ArrayLike, *, output_size: Pair) -> np.ndarray:
     >>> adaptive_max_pool([[1.0, 2.0, 3.0, 4.0, 5.0]], output_size=(1, 2))
     array([[3., 5.]])
     """
-    image = float64(image, "H W", "H W C", name="image")
+    image = float64(image, _PLANE, _IMAGE, name="image")
     height, width = pair(output_size, name="output_size", at_least=1)
     output = np.zeros((height, width, *image.shape[2:]))
     for i, rows in enumerate(_shares(image.shape[0], height)):
@@ -223,7 +226,7 @@ def global_average_pool(image: ArrayLike) -> np.ndarray:
     >>> global_average_pool([[[1.0, 10.0], [3.0, 30.0]]])
     array([ 2., 20.])
     """
-    image = float64(image, "H W C", name="image")
+    image = float64(image, _IMAGE, name="image")
     return np.array([np.mean(image[:, :, c]) for c in range(image.shape[2])])
 
 
@@ -244,7 +247,7 @@ def global_max_pool(image: ArrayLike) -> np.ndarray:
     >>> global_max_pool([[[1.0, 10.0], [3.0, 30.0]]])
     array([ 3., 30.])
     """
-    image = float64(image, "H W C", name="image")
+    image = float64(image, _IMAGE, name="image")
     return np.array([np.max(image[:, :, c]) for c in range(image.shape[2])])
 
 
@@ -276,7 +279,7 @@ def max_pool1d(
     >>> max_pool1d([1.0, 5.0, 2.0, 3.0], window=2)
     array([5., 3.])
     """
-    signal = float64(signal, "L", "L C", name="signal")
+    signal = float64(signal, ("length",), ("length", "channels"), name="signal")
     return max_pool(
         signal[None],
         window=(1, whole(window, name="window", at_least=1)),
@@ -317,7 +320,7 @@ def average_pool1d(
     >>> average_pool1d([1.0, 5.0, 2.0, 3.0], window=2)
     array([3. , 2.5])
     """
-    signal = float64(signal, "L", "L C", name="signal")
+    signal = float64(signal, ("length",), ("length", "channels"), name="signal")
     return average_pool(
         signal[None],
         window=(1, whole(window, name="window", at_least=1)),

@@ -5,6 +5,9 @@ from numpy.typing import ArrayLike
 
 from cnn_jax.reference.arguments import check_rate, check_shape, float64
 
+_IMAGE = ("height", "width", "channels")
+_IMAGES = ("images", "height", "width", "channels")
+
 
 def dropout(x: ArrayLike, mask: ArrayLike, *, rate: float) -> np.ndarray:
     """Drop the values where the mask is false, and enlarge the others to make up for them.
@@ -57,7 +60,7 @@ def channel_dropout(images: ArrayLike, mask: ArrayLike, *, rate: float) -> np.nd
     array([[[2., 0.],
             [2., 0.]]])
     """
-    images = float64(images, "H W C", "N H W C", name="images")
+    images = float64(images, _IMAGE, _IMAGES, name="images")
     mask = np.asarray(mask, bool)
     check_rate(rate)
     channels = (*images.shape[:-3], images.shape[-1])

@@ -7,13 +7,16 @@ from cnn_jax.reference.arguments import (
     Padding,
     Pair,
     check_groups,
-    check_shape,
+    check_kernel_channels,
     float64,
     padding_pairs,
     pair,
 )
 from cnn_jax.reference.convolution import filter_bias
 from cnn_jax.reference.geometry import transposed_output_size
+
+_IMAGE = ("height", "width", "channels")
+_KERNEL = ("height", "width", "channels", "filters // groups")
 
 
 def transposed_convolution(
@@ -58,16 +61,11 @@ def transposed_convolution(
            [3., 3., 4., 4.],
            [3., 3., 4., 4.]])
     """
-    image = float64(image, "H W C", name="image")
-    kernel = float64(kernel, "kh kw C F/groups", name="kernel")
+    image = float64(image, _IMAGE, name="image")
+    kernel = float64(kernel, _KERNEL, name="kernel")
     (*_, channels), (*_, written) = image.shape, kernel.shape
     check_groups(groups, channels=channels, filters=written * groups)
-    check_shape(
-        kernel,
-        (*kernel.shape[:2], channels, written),
-        name="kernel",
-        rule=f"the {channels} image channels on its last axis but one",
-    )
+    check_kernel_channels(kernel.shape[2], channels=channels, groups=1)
     bias = filter_bias(bias, written * groups)
     strides = pair(stride, name="stride", at_least=1)
     apart = pair(dilation, name="dilation", at_least=1)
