@@ -4,14 +4,17 @@ Weights and running statistics are drawn anew, since at initialisation a wrong m
 bias does not show.
 """
 
+import dataclasses
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
 
+from cnn_jax.models import create_model
 from cnn_jax.models.features import extract_features
 
 # torchvision's compiled operators are not needed, but its Python asks for these two at import.
@@ -24,7 +27,100 @@ import torchvision  # noqa: E402
 
 __all__ = ["timm", "torch", "torchvision"]
 
-Rename = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+State = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A variant and the PyTorch model that it must equal.
+
+    Attributes:
+        variant: name for `create_model`.
+        build: makes the PyTorch model.
+        image_size: of the square images to run both on; None to compare names and shapes only.
+        stages: our names of the feature maps, which are PyTorch's names of the modules too, or
+            ours -> PyTorch's where they differ.
+        gradients: whether to compare those too.
+        translate: brings PyTorch's `state_dict` to timm's names and layouts.
+        options: for `create_model`.
+    """
+
+    variant: str
+    build: Callable[[], torch.nn.Module]
+    image_size: int | None = None
+    stages: Sequence[str] | Mapping[str, str] = ()
+    gradients: bool = False
+    translate: Callable[[State], State] = lambda state: state
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Differences:
+    """max |ours - theirs| / max |theirs|, the worst over the tensors.
+
+    Attributes:
+        logits: in evaluation mode.
+        features: of the stages.
+        gradients: of the mean cross-entropy by each parameter, in evaluation mode; None where the
+            row does not ask for them.
+    """
+
+    logits: float
+    features: float
+    gradients: float | None = None
+
+
+def check_shapes(row: Row) -> None:
+    """Check that a variant has PyTorch's parameters and statistics, by name and shape.
+
+    Raises:
+        AssertionError: they differ.
+    """
+    with torch.device("meta"):
+        theirs = to_variables(row.translate(numpy_state(row.build())))
+    assert shapes(our_shapes(row)) == shapes(theirs)
+
+
+def our_shapes(row: Row) -> dict:
+    """Return the variables of our model, without their numbers."""
+    model = create_model(row.variant, **row.options)
+    images = jnp.zeros((1, model.image_size, model.image_size, model.in_channels))
+    return jax.eval_shape(model.init, jax.random.key(0), images)
+
+
+def measure(row: Row, *, images: int = 2) -> Differences:
+    """Give both models the same random weights and images, and compare what they compute.
+
+    Args:
+        row: with an image size.
+        images: how many.
+
+    Returns:
+        The differences.
+
+    Raises:
+        AssertionError: shapes or the names of the stages differ, or a number is not finite.
+    """
+    torch_model = randomise(row.build())
+    model = create_model(row.variant, **row.options)
+    variables = to_variables(row.translate(numpy_state(torch_model)))
+    batch = random_images(row.image_size, count=images, channels=model.in_channels)
+
+    stages = row.stages if isinstance(row.stages, Mapping) else {name: name for name in row.stages}
+    their_logits, outputs = torch_outputs(torch_model, batch, list(stages.values()))
+    our_logits, our_features = our_outputs(model, variables, batch)
+    assert list(our_features) == list(stages)
+    features = [
+        relative_difference(maps, outputs[stages[name]]) for name, maps in our_features.items()
+    ]
+    gradients = None
+    if row.gradients:
+        labels = np.arange(images) % their_logits.shape[1]
+        theirs = row.translate(torch_gradients(torch_model, batch, labels))
+        gradients = gradient_difference(
+            our_gradients(model, variables, batch, labels), to_variables(theirs)["params"]
+        )
+    return Differences(relative_difference(our_logits, their_logits), max(features), gradients)
 
 
 def randomise(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
@@ -59,12 +155,17 @@ def randomise(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     return model.eval()
 
 
-def numpy_state(model: torch.nn.Module) -> dict[str, np.ndarray]:
-    """Return a model's `state_dict` as NumPy arrays."""
-    return {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
+def numpy_state(model: torch.nn.Module) -> State:
+    """Return a model's `state_dict` as NumPy arrays; tensors without data give zeros."""
+    return {
+        name: np.broadcast_to(np.float32(0), tensor.shape)
+        if tensor.is_meta
+        else tensor.detach().numpy()
+        for name, tensor in model.state_dict().items()
+    }
 
 
-def to_variables(state: dict[str, np.ndarray]) -> dict:
+def to_variables(state: State) -> dict:
     """Give a `state_dict` in timm's names our names and layouts."""
     variables: dict = {}
     for name, array in state.items():
@@ -73,7 +174,7 @@ def to_variables(state: dict[str, np.ndarray]) -> dict:
             continue
         collection = "batch_stats" if leaf.startswith("running_") else "params"
         if leaf == "weight":
-            leaf, array = ("scale", array) if len(array.shape) == 1 else ("kernel", _turned(array))
+            leaf, array = ("scale", array) if array.ndim == 1 else ("kernel", _turned(array))
         node = variables.setdefault(collection, {})
         for part in path:
             node = node.setdefault(part, {})
@@ -89,10 +190,9 @@ def _joined(name: str) -> str:
     return ".".join(parts)
 
 
-def _turned(array):
+def _turned(kernel: np.ndarray) -> np.ndarray:
     """Bring a kernel from [F, C, ...] to [..., C, F]."""
-    axes = (*range(2, len(array.shape)), 1, 0)
-    return array.permute(axes) if isinstance(array, torch.Tensor) else array.transpose(axes)
+    return kernel.transpose(*range(2, kernel.ndim), 1, 0)
 
 
 def shapes(variables: dict) -> dict[str, tuple[int, ...]]:

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax.errors import InputError, nearest
-from cnn_jax.models import lenet, mlp, simple_cnn, three_block_cnn
+from cnn_jax.models import lenet, mlp, resnet, simple_cnn, three_block_cnn
 
 VARIANTS = {
     **lenet.VARIANTS,
     **mlp.VARIANTS,
+    **resnet.VARIANTS,
     **simple_cnn.VARIANTS,
     **three_block_cnn.VARIANTS,
 }

@@ -1,0 +1,30 @@
+"""Rows of the parity table: the residual networks."""
+
+from functools import partial
+
+from tests.parity import Row, timm
+
+_STAGES = ("act1", "layer1", "layer2", "layer3", "layer4")
+
+
+def _row(name, **options):
+    return Row(name, partial(timm.create_model, name), stages=_STAGES, **options)
+
+
+ROWS = [
+    _row("resnet18", image_size=64, gradients=True),
+    _row("resnet34"),
+    _row("resnet50", image_size=64),
+    _row("resnet101"),
+    _row("resnet152"),
+    _row("resnext50_32x4d", image_size=64),
+    _row("resnext101_32x8d"),
+    _row("resnext101_64x4d"),
+    _row("wide_resnet50_2"),
+    _row("wide_resnet101_2"),
+    _row("seresnet18", image_size=64),
+    _row("seresnet34"),
+    _row("seresnet50"),
+    _row("seresnet101"),
+    _row("seresnet152"),
+]
