@@ -30,30 +30,38 @@ def read_npz(path: Path) -> dict[str, ArraySource]:
         InputError: the file is not an `.npz`, a key is missing, or an array is not as
             `array_source` wants it.
     """
-    try:
-        archive = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path} is not a readable .npz archive ({error}): write it with `numpy.savez`"
-        ) from error
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise InputError(f"{path} holds a single array: write images and labels with `numpy.savez`")
-    with archive:
-        splits = {}
-        for split, names in _KEYS.items():
-            for images, labels in names:
-                if images in archive or labels in archive:
-                    splits[split] = array_source(
-                        _member(archive, images, path),
-                        _member(archive, labels, path),
-                        name=f"the {split} split of {path}",
-                    )
-        if "train" not in splits:
+    # Opened here, so that it is closed even where NumPy finds no archive in it.
+    with path.open("rb") as file:
+        try:
+            archive = np.load(file, allow_pickle=False)
+        except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
             raise InputError(
-                f"{path} has {', '.join(archive.files) or 'no arrays'}: it must have `x_train` and "
-                "`y_train`, or `train_images` and `train_labels`"
+                f"{path} is not a readable .npz archive ({error}): write it with `numpy.savez`"
+            ) from error
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise InputError(
+                f"{path} holds a single array: write images and labels with `numpy.savez`"
             )
+        splits = _read_splits(archive, path)
+    if "train" not in splits:
+        raise InputError(
+            f"{path} has {', '.join(archive.files) or 'no arrays'}: it must have `x_train` and "
+            "`y_train`, or `train_images` and `train_labels`"
+        )
     return splits
+
+
+def _read_splits(archive: np.lib.npyio.NpzFile, path: Path) -> dict[str, ArraySource]:
+    return {
+        split: array_source(
+            _member(archive, images, path),
+            _member(archive, labels, path),
+            name=f"the {split} split of {path}",
+        )
+        for split, names in _KEYS.items()
+        for images, labels in names
+        if images in archive or labels in archive
+    }
 
 
 def _member(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> np.ndarray:

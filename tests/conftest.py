@@ -1,0 +1,71 @@
+"""What tests of several files share: small data, small recipes, and the command line."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnn_jax import data, models, optim, schedules
+from cnn_jax.recipe import Recipe
+
+ROOT = Path(__file__).parents[1]
+
+
+def scans(count: int, *, classes: int = 3, size: int = 8, seed: int = 0):
+    """Images that can be told apart: class k has a bright row k. uint8 [N, size, size, 1]."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % classes
+    images = rng.integers(0, 120, (count, size, size, 1))
+    images[np.arange(count), labels + 1] += 120
+    return images.astype(np.uint8), labels.astype(np.int64)
+
+
+@pytest.fixture
+def dataset() -> data.Dataset:
+    """90 training, 10 validation and 37 test images (no multiple of any batch size used)."""
+    return data.make_dataset(
+        data.array_source(*scans(100), name="training scans"),
+        data.array_source(*scans(37, seed=1), name="test scans"),
+        name="scans",
+        validation=10,
+    )
+
+
+@pytest.fixture
+def recipe(dataset) -> Recipe:
+    """A run of 12 steps in 2 epochs of 5.6 steps each."""
+    return Recipe(
+        model=models.create_model("mlp", num_classes=3, widths=(16,)),
+        data=dataset,
+        optimizer=partial(optim.sgd, momentum=0.9),
+        schedule=partial(schedules.cosine, learning_rate=0.1),
+        epochs=2,
+        batch_size=16,
+        eval_batch_size=8,
+        log_every=2,
+    )
+
+
+def python(
+    *arguments, cwd: Path, timeout: float = 300, **environment
+) -> subprocess.CompletedProcess:
+    """Run Python on arguments in a fresh process, with the package importable."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env=process_environment(**environment),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def process_environment(**changes: str) -> dict[str, str]:
+    """The environment for a fresh process: this one's, the package on the path, and changes."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, **changes}
