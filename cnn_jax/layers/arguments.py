@@ -1,64 +1,69 @@
-"""Options of one number or several, in their full form, and the checks that arrays pass."""
+"""How layers read their arrays; the checks and their words are the reference's."""
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-Pair = int | tuple[int, int]
-Padding = int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
+from cnn_jax.reference.arguments import check_floats, check_length, check_rank
 
 
-def pair(name: str, value: Pair, *, least: int = 1) -> tuple[int, int]:
-    """Return an option of one or two numbers as (vertical, horizontal).
+def floats(array: ArrayLike, *shapes: tuple[str, ...], name: str) -> jax.Array:
+    """Return an array that has passed the checks of type and of shape.
 
-    >>> pair("stride", 2)
-    (2, 2)
+    Args:
+        array: floating-point numbers, as an array or nested lists; traced or not.
+        shapes: the shapes allowed, each as the names of its axes; none allows any.
+        name: the argument's name, for the error.
+
+    Returns:
+        The array, in its own floating-point type.
+
+    Raises:
+        InputError: if the type or the number of axes is wrong.
+
+    >>> floats([1.0, 2.0], ("length",), name="signal")
+    Array([1., 2.], dtype=float32)
     """
-    numbers = (value, value) if _is_integer(value) else _sequence(value)
-    if len(numbers) != 2 or not all(_is_integer(number) for number in numbers):
-        raise ValueError(f"`{name}` (={value!r}) must be an integer or a pair of integers")
-    if min(numbers) < least:
-        raise ValueError(f"`{name}` (={value!r}) must be at least {least} in both directions")
-    return int(numbers[0]), int(numbers[1])
+    array = jnp.asarray(array)
+    check_floats(array, name=name)
+    if shapes:
+        check_rank(array, *shapes, name=name)
+    return array
 
 
-def padding_pairs(value: Padding) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return a padding as ((top, bottom), (left, right)).
+def vector(array: ArrayLike, *, name: str, length: int, what: str) -> jax.Array:
+    """Return an array that holds one float for each of something.
 
-    >>> padding_pairs((1, 2))
-    ((1, 1), (2, 2))
+    Args:
+        array: floating-point numbers [length].
+        name: the argument's name, for the error.
+        length: how many values there should be.
+        what: what there is one value of.
+
+    Returns:
+        The array, in its own floating-point type.
+
+    Raises:
+        InputError: if the type is wrong or the shape is not [length].
+
+    >>> vector([1.0, 2.0], name="bias", length=2, what="filter")
+    Array([1., 2.], dtype=float32)
     """
-    sides = _sequence(value)
-    if len(sides) == 2 and all(len(_sequence(side)) == 2 for side in sides):
-        return pair("padding", sides[0], least=0), pair("padding", sides[1], least=0)
-    vertical, horizontal = pair("padding", value, least=0)
-    return (vertical, vertical), (horizontal, horizontal)
+    array = floats(array, name=name)
+    check_length(array, name=name, length=length, what=what)
+    return array
 
 
-def _is_integer(value) -> bool:
-    return hasattr(value, "__index__") and not isinstance(value, bool)
+def widened(array: jax.Array) -> jax.Array:
+    """Return the array in float32 where its own type is narrower: sums and powers need it.
 
+    Args:
+        array: floating-point numbers of any shape.
 
-def _sequence(value) -> tuple:
-    return tuple(value) if isinstance(value, (tuple, list)) else ()
+    Returns:
+        The same numbers, in float32 or wider.
 
-
-def array(name: str, value, layout: str) -> jax.Array:
-    """Return `value` as an array with one axis for each word of `layout`."""
-    value = jnp.asarray(value)
-    if value.ndim != len(layout.split()):
-        raise ValueError(
-            f"`{name}` of shape {value.shape} must have the {len(layout.split())} axes "
-            f"[{layout.replace(' ', ', ')}]: reshape it"
-        )
-    return value
-
-
-def float_array(name: str, value, layout: str | None = None) -> jax.Array:
-    """Return `value` as an array of floats, with the axes of `layout` where one is given."""
-    value = jnp.asarray(value) if layout is None else array(name, value, layout)
-    if not jnp.issubdtype(value.dtype, jnp.floating):
-        raise ValueError(
-            f"`{name}` of type {value.dtype} must hold floats: convert it with "
-            f"`{name}.astype(jnp.float32)`"
-        )
-    return value
+    >>> widened(jnp.ones(2, jnp.bfloat16)).dtype
+    dtype('float32')
+    """
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))

@@ -1,40 +1,66 @@
 """Normalisations as pure functions; channels are the last axis."""
 
+import functools
+import operator
+
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
-from cnn_jax.layers.arguments import float_array
+from cnn_jax.errors import InputError
+from cnn_jax.layers.arguments import floats, vector, widened
+from cnn_jax.reference.arguments import check_odd
+
+_CHANNELS_LAST = ("...", "channels")
 
 
 def batch_norm(
-    images, scale, bias, *, epsilon: float = 1e-5, axis_name: str | None = None, shift=None
+    images: ArrayLike,
+    scale: ArrayLike,
+    bias: ArrayLike,
+    *,
+    epsilon: float = 1e-5,
+    axis_name: str | None = None,
+    shift: ArrayLike | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Normalise each channel by its own statistics over the batch."""
-    images = float_array("images", images)
-    mean, var = _moments(images, axis_name, shift)
+    """Batch normalisation in training: each channel by its statistics over the whole batch.
+
+    Ioffe and Szegedy 2015, "Batch Normalization", algorithm 1; over positions too, section 3.2.
+
+    Args:
+        images: float [..., C]; [N, H, W, C] for images, [N, C] after a dense layer.
+        scale: float [C], gamma of the paper.
+        bias: float [C], beta of the paper.
+        epsilon: added to the variance, so that a constant channel divides by no zero.
+        axis_name: name of a mapped axis (pmap, vmap) to average the statistics over as well.
+        shift: float [C], a guess of the mean, such as the running mean. It changes no result, but
+            saves a pass over the images; a guess many deviations away costs digits.
+
+    Returns:
+        Output [..., C] of the images' type, and in float32 or wider the mean [C] and the biased
+        variance [C] of the batch.
+
+    Raises:
+        InputError: for integers, or a vector without one value for each channel.
+
+    >>> images = jnp.array([[1.0, 10.0], [3.0, 30.0]])
+    >>> output, mean, var = batch_norm(images, jnp.ones(2), jnp.zeros(2), epsilon=0.0)
+    >>> output
+    Array([[-1., -1.],
+           [ 1.,  1.]], dtype=float32)
+    >>> mean, var
+    (Array([ 2., 20.], dtype=float32), Array([  1., 100.], dtype=float32))
+    """
+    images = floats(images, _CHANNELS_LAST, name="images")
+    if shift is not None:
+        shift = vector(shift, name="shift", length=images.shape[-1], what="channel")
+    mean, var = _moments(widened(images), axis_name, shift)
     return batch_norm_eval(images, scale, bias, mean, var, epsilon=epsilon), mean, var
-
-
-def batch_norm_eval(images, scale, bias, mean, var, *, epsilon: float = 1e-5) -> jax.Array:
-    """Normalise each channel by given statistics."""
-    images = float_array("images", images)
-    factor = scale * lax.rsqrt(var + epsilon)
-    return ((images.astype(factor.dtype) - mean) * factor + bias).astype(images.dtype)
-
-
-def batch_norm_statistics(old_mean, old_var, mean, var, *, momentum: float = 0.9, count: int):
-    """Move running statistics towards those of a batch."""
-    unbiased = var * (count / (count - 1))
-    return (
-        momentum * old_mean + (1 - momentum) * mean,
-        momentum * old_var + (1 - momentum) * unbiased,
-    )
 
 
 def _moments(images, axis_name, shift):
     axes = tuple(range(images.ndim - 1))
-    images = images.astype(jnp.promote_types(images.dtype, jnp.float32))
 
     def average(values):
         local = values.mean(axes)
@@ -48,10 +74,179 @@ def _moments(images, axis_name, shift):
     return shift + offset, jnp.maximum(average(jnp.square(centred)) - jnp.square(offset), 0)
 
 
-def layer_norm(x, scale, bias, *, epsilon: float = 1e-6) -> jax.Array:
-    """Normalise the channels of each position."""
-    x = float_array("x", x)
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+def batch_norm_eval(
+    images: ArrayLike,
+    scale: ArrayLike,
+    bias: ArrayLike,
+    mean: ArrayLike,
+    var: ArrayLike,
+    *,
+    epsilon: float = 1e-5,
+) -> jax.Array:
+    """Batch normalisation in use: each channel by statistics gathered in training.
+
+    Ioffe and Szegedy 2015, "Batch Normalization", algorithm 2, step 11.
+
+    Args:
+        images: float [..., C].
+        scale: float [C], gamma of the paper.
+        bias: float [C], beta of the paper.
+        mean: float [C], the running mean.
+        var: float [C], the running variance.
+        epsilon: added to the variance.
+
+    Returns:
+        [..., C] of the images' type; computed in float32 or wider.
+
+    Raises:
+        InputError: for integers, or a vector without one value for each channel.
+
+    >>> one = jnp.ones(1)
+    >>> batch_norm_eval(jnp.array([[3.0]]), 2 * one, one, one, 4 * one, epsilon=0.0)
+    Array([[3.]], dtype=float32)
+    """
+    images = floats(images, _CHANNELS_LAST, name="images")
+    of_channels = {"scale": scale, "bias": bias, "mean": mean, "var": var}
+    scale, bias, mean, var = (
+        widened(vector(value, name=name, length=images.shape[-1], what="channel"))
+        for name, value in of_channels.items()
+    )
+    output = (widened(images) - mean) * (scale * lax.rsqrt(var + epsilon)) + bias
+    return output.astype(images.dtype)
+
+
+def batch_norm_statistics(
+    old_mean: ArrayLike,
+    old_var: ArrayLike,
+    mean: ArrayLike,
+    var: ArrayLike,
+    *,
+    momentum: float = 0.9,
+    count: int | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Move the running statistics a little towards those of a batch.
+
+    The momentum is the share that the old value keeps, as in Flax and ONNX; PyTorch's is the share
+    that the new one gets. PyTorch also makes the variance unbiased before averaging it: give
+    `count` for that.
+
+    Ioffe and Szegedy 2015, "Batch Normalization", section 3.1 and algorithm 2, step 10.
+
+    Args:
+        old_mean: float [C], running mean so far.
+        old_var: float [C], running variance so far.
+        mean: float [C], mean of the batch.
+        var: float [C], biased variance of the batch, as `batch_norm` returns it.
+        momentum: share of the old value that stays, from 0 to 1.
+        count: values that each channel was averaged over (N * H * W, on all devices), to multiply
+            the variance by count / (count - 1); None leaves it biased.
+
+    Returns:
+        New running mean and variance, [C] each.
+
+    Raises:
+        InputError: for a momentum outside [0, 1], or a count of 1, which has no unbiased variance.
+
+    >>> zero, one = jnp.zeros(1), jnp.ones(1)
+    >>> batch_norm_statistics(zero, one, 2 * one, 3 * one, momentum=0.5, count=4)
+    (Array([1.], dtype=float32), Array([2.5], dtype=float32))
+    """
+    if not 0 <= momentum <= 1:
+        raise InputError(
+            f"`momentum` (={momentum}) must be from 0 to 1: "
+            "it is the share that the old value keeps"
+        )
+    if count is not None and count < 2:
+        raise InputError(
+            f"`count` (={count}) must be at least 2 for an unbiased variance: use a larger batch"
+        )
+    old_mean, old_var = floats(old_mean, name="old_mean"), floats(old_var, name="old_var")
+    mean, var = floats(mean, name="mean"), floats(var, name="var")
+    unbiased = var if count is None else var * (count / (count - 1))
+    return (
+        momentum * old_mean + (1 - momentum) * mean,
+        momentum * old_var + (1 - momentum) * unbiased,
+    )
+
+
+def layer_norm(
+    x: ArrayLike, scale: ArrayLike, bias: ArrayLike, *, epsilon: float = 1e-6
+) -> jax.Array:
+    """Layer normalisation: each position by the statistics over its own channels.
+
+    No other image of the batch matters, so training and use are the same.
+
+    Ba, Kiros and Hinton 2016, "Layer Normalization", equations 3 and 4; on the channels of one
+    position, as in transformers and in Liu et al. 2022, "A ConvNet for the 2020s", section 2.6.
+
+    Args:
+        x: float [..., C].
+        scale: float [C].
+        bias: float [C].
+        epsilon: added to the variance.
+
+    Returns:
+        [..., C] of the type of `x`; computed in float32 or wider.
+
+    Raises:
+        InputError: for integers, or a scale or a bias without one value for each channel.
+
+    >>> x = jnp.array([[1.0, 3.0], [10.0, 30.0]])
+    >>> layer_norm(x, jnp.ones(2), jnp.zeros(2), epsilon=0.0)
+    Array([[-1.,  1.],
+           [-1.,  1.]], dtype=float32)
+    """
+    x = floats(x, _CHANNELS_LAST, name="x")
+    scale = widened(vector(scale, name="scale", length=x.shape[-1], what="channel"))
+    bias = widened(vector(bias, name="bias", length=x.shape[-1], what="channel"))
+    wide = widened(x)
     centred = wide - wide.mean(-1, keepdims=True)
     var = jnp.square(centred).mean(-1, keepdims=True)
     return (centred * lax.rsqrt(var + epsilon) * scale + bias).astype(x.dtype)
+
+
+def local_response_norm(
+    images: ArrayLike,
+    *,
+    size: int = 5,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+    k: float = 2.0,
+) -> jax.Array:
+    """Local response normalisation: a strong answer dims its neighbours among the channels.
+
+        b[c] = a[c] / (k + alpha * sum of a[j]**2 over the `size` channels j around c) ** beta
+
+    The arguments are the paper's. PyTorch, ONNX and Caffe divide alpha by size: for a model from
+    there, pass its alpha / size.
+
+    Krizhevsky, Sutskever and Hinton 2012, "ImageNet Classification with Deep Convolutional Neural
+    Networks", section 3.3.
+
+    Args:
+        images: float [..., C].
+        size: channels in the window, odd; n of the paper. At the ends there are fewer.
+        alpha: weight of the sum of squares.
+        beta: power of the divisor.
+        k: divisor of a channel without neighbours.
+
+    Returns:
+        [..., C] of the images' type; computed in float32 or wider.
+
+    Raises:
+        InputError: for integers or an even size.
+
+    >>> images = jnp.array([[1.0, 2.0, 3.0]])
+    >>> local_response_norm(images, size=3, alpha=1.0, beta=1.0, k=0.0).round(3)
+    Array([[0.2  , 0.143, 0.231]], dtype=float32)
+    """
+    images = floats(images, _CHANNELS_LAST, name="images")
+    check_odd(size, name="size")
+    wide, channels = widened(images), images.shape[-1]
+    # The same number of zeros on both sides, so that window c starts at channel c.
+    ends = [(0, 0)] * (images.ndim - 1) + [(size // 2, size // 2)]
+    squares = jnp.pad(jnp.square(wide), ends)
+    sums = functools.reduce(
+        operator.add, (squares[..., start : start + channels] for start in range(size))
+    )
+    return (wide * (k + alpha * sums) ** -beta).astype(images.dtype)
