@@ -10,12 +10,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax.errors import InputError, nearest
-from cnn_jax.models import lenet, mlp, resnet, simple_cnn, three_block_cnn
+from cnn_jax.models import (
+    lenet,
+    mlp,
+    preact_resnet,
+    resnet,
+    resnet_cifar,
+    simple_cnn,
+    three_block_cnn,
+)
 
 VARIANTS = {
     **lenet.VARIANTS,
     **mlp.VARIANTS,
+    **preact_resnet.VARIANTS,
     **resnet.VARIANTS,
+    **resnet_cifar.VARIANTS,
     **simple_cnn.VARIANTS,
     **three_block_cnn.VARIANTS,
 }
