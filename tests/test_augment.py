@@ -1,0 +1,69 @@
+"""Augmentation: against NumPy, for random shapes, under vmap and jit."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cnn_jax import augment
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**31), padding=st.integers(0, 4), channels=st.sampled_from([1, 3]))
+def test_a_shifted_crop_is_one_of_the_shifts(seed, padding, channels):
+    image = jax.random.uniform(jax.random.key(seed), (5, 6, channels), minval=0.1)
+    cropped = augment.shifted_crop(jax.random.key(seed + 1), image, padding=padding)
+    padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+    matches = [
+        (row, column)
+        for row in range(2 * padding + 1)
+        for column in range(2 * padding + 1)
+        if np.array_equal(padded[row : row + 5, column : column + 6], cropped)
+    ]
+    assert len(matches) == 1
+
+
+def test_every_shift_is_equally_likely():
+    image = jnp.arange(1.0, 26).reshape(5, 5, 1)
+    keys = jax.random.split(jax.random.key(0), 9000)
+    crop = jax.jit(jax.vmap(lambda key: augment.shifted_crop(key, image, padding=1)))
+    centres, counts = np.unique(crop(keys)[:, 2, 2, 0], return_counts=True)
+    assert centres.tolist() == [7, 8, 9, 12, 13, 14, 17, 18, 19]
+    assert (abs(counts - 1000) < 5 * np.sqrt(1000)).all()
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+def test_flips_are_as_frequent_as_asked(probability):
+    image = jnp.arange(12.0).reshape(3, 4, 1)
+    keys = jax.random.split(jax.random.key(0), 2000)
+    flip = partial(augment.random_flip, probability=probability)
+    images = jax.jit(jax.vmap(flip, (0, None)))(keys, image)
+    flipped = (images == image[:, ::-1]).all((1, 2, 3))
+    assert ((images == image).all((1, 2, 3)) ^ flipped).all()
+    deviation = np.sqrt(probability * (1 - probability) / 2000)
+    assert abs(flipped.mean() - probability) <= 5 * deviation
+
+
+def test_each_operation_has_a_key_of_its_own():
+    keys = []
+
+    def note(key, image):
+        keys.append(jax.random.key_data(key).tolist())
+        return image
+
+    augment.compose([note, note])(jax.random.key(0), jnp.zeros((2, 2, 1)))
+    assert len(keys) == 2
+    assert keys[0] != keys[1]
+
+
+def test_the_order_of_operations_is_that_of_the_tuple():
+    double, add = (lambda key, image: 2 * image), (lambda key, image: image + 1)
+    image = jnp.ones((2, 2, 1))
+    key = jax.random.key(0)
+    chex.assert_trees_all_equal(augment.compose([double, add])(key, image), 3 * image)
+    chex.assert_trees_all_equal(augment.compose([add, double])(key, image), 4 * image)
