@@ -129,7 +129,7 @@ class MobileNetwork(nn.Module):
         bn_epsilon: added to the variance in batch normalisation.
         bn_momentum: share of the old running statistics that a step keeps.
         drop_rate: dropout before the classifier.
-        drop_path_rate: stochastic depth of the last block; it grows linearly from 0 at the first.
+        drop_path_rate: stochastic depth; block i of n, counted from 0, skips i / n of it.
         dtype: type of the computation; parameters and statistics stay float32.
     """
 

@@ -45,6 +45,5 @@ class SqueezeExcitation(nn.Module):
             )
             for features, name in zip((self.features, images.shape[-1]), self.names, strict=True)
         )
-        # float32: a mean of 112 x 112 values loses digits in bfloat16.
-        mean = images.mean((1, 2), keepdims=True, dtype=jnp.float32)
+        mean = images.mean((1, 2), keepdims=True)
         return images * self.gate(excite(self.activation(squeeze(mean))))
