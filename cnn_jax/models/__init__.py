@@ -11,23 +11,45 @@ import numpy as np
 
 from cnn_jax.errors import InputError, nearest
 from cnn_jax.models import (
+    cnn1d,
+    convnext,
+    efficientnet,
+    efficientnet_v2,
     lenet,
     mlp,
+    mnasnet,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
     preact_resnet,
+    regnet,
     resnet,
     resnet_cifar,
+    shufflenet_v2,
     simple_cnn,
     three_block_cnn,
+    vit,
 )
 
 VARIANTS = {
+    **cnn1d.VARIANTS,
+    **convnext.VARIANTS,
+    **efficientnet.VARIANTS,
+    **efficientnet_v2.VARIANTS,
     **lenet.VARIANTS,
     **mlp.VARIANTS,
+    **mnasnet.VARIANTS,
+    **mobilenet_v1.VARIANTS,
+    **mobilenet_v2.VARIANTS,
+    **mobilenet_v3.VARIANTS,
     **preact_resnet.VARIANTS,
+    **regnet.VARIANTS,
     **resnet.VARIANTS,
     **resnet_cifar.VARIANTS,
+    **shufflenet_v2.VARIANTS,
     **simple_cnn.VARIANTS,
     **three_block_cnn.VARIANTS,
+    **vit.VARIANTS,
 }
 
 
