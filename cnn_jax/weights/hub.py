@@ -1,0 +1,51 @@
+"""Weights from the Hugging Face hub."""
+
+from pathlib import Path
+
+from cnn_jax.errors import InputError
+
+PREFIX = "hf:"
+_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def download(repository: str) -> Path:
+    """Fetch the weights of a repository, or find them in the cache.
+
+    Args:
+        repository: "OWNER/REPO".
+
+    Returns:
+        The path of `model.safetensors`, or of `pytorch_model.bin` where there is none.
+
+    Raises:
+        InputError: `huggingface_hub` is not installed, the hub cannot be reached and the cache
+            has no copy, there is no such repository, or it has neither file.
+    """
+    source = f"{PREFIX}{repository}"
+    if repository.count("/") != 1 or not all(repository.split("/")):
+        raise InputError(f"`source` (={source!r}) must be {PREFIX}OWNER/REPO")
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise InputError(
+            f"`source` (={source!r}) needs the package huggingface_hub: "
+            "run `pip install huggingface_hub`, or give the path of a downloaded file"
+        ) from error
+    for name in _FILES:
+        try:
+            return Path(hf_hub_download(repository, name))
+        except LocalEntryNotFoundError as error:
+            raise InputError(
+                f"{source} cannot be fetched and is not in the cache: connect to the network, or "
+                "give the path of a downloaded file"
+            ) from error
+        except EntryNotFoundError:
+            continue
+        # Whatever the network library raises: it is none of our dependencies.
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InputError(
+                f"{source} cannot be fetched ({reason}): check the name and the network"
+            ) from error
+    raise InputError(f"{source} has neither {' nor '.join(_FILES)}: choose another repository")

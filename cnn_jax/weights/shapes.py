@@ -1,0 +1,111 @@
+"""What a model expects: the shapes of its variables, and which of them depend on what."""
+
+from functools import lru_cache
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
+
+from cnn_jax.errors import InputError
+from cnn_jax.weights.naming import Path
+
+Shapes = dict[Path, tuple[int, ...]]
+
+_COLLECTIONS = ("params", "batch_stats")
+
+
+def image_shape(model: nn.Module) -> tuple[int, ...]:
+    """Return the shape of one image [H, W, C], or signal [L, C], that a model is meant for.
+
+    Raises:
+        InputError: the model does not say.
+    """
+    try:
+        if hasattr(model, "signal_length"):
+            return model.signal_length, model.in_channels
+        return model.image_size, model.image_size, model.in_channels
+    except AttributeError as error:
+        raise InputError(
+            f"`model` (={type(model).__name__}) has no `image_size` or no `in_channels`: say "
+            "`image_shape=(height, width, channels)`"
+        ) from error
+
+
+def variable_shapes(model: nn.Module, image: tuple[int, ...]) -> Shapes:
+    """Trace the initialisation of a model.
+
+    Args:
+        model: the model.
+        image: shape of one image [H, W, C], or of whatever the model takes.
+
+    Returns:
+        Path -> shape of every parameter and statistic.
+    """
+    try:
+        return _traced(model, image)
+    except TypeError as error:
+        if "unhashable" not in str(error):
+            raise
+        return _traced.__wrapped__(model, image)  # a field of the model is a list or a dict
+
+
+def head_paths(model: nn.Module, image: tuple[int, ...]) -> set[Path]:
+    """Find the variables of the classifier: those that depend on `num_classes`.
+
+    Args:
+        model: the model; of one without a classifier (`num_classes=0`), the paths are those that
+            a classifier would have.
+        image: shape of one image.
+
+    Returns:
+        The paths; empty for a model without the field.
+    """
+    if not hasattr(model, "num_classes"):
+        return set()
+    other = model.clone(num_classes=model.num_classes + 1)
+    return _differing(variable_shapes(model, image), variable_shapes(other, image))
+
+
+def stem_paths(model: nn.Module, image: tuple[int, ...]) -> set[Path]:
+    """Find the variables of the first layer: those that depend on the channels of the images."""
+    other = model
+    if hasattr(model, "in_channels"):
+        other = model.clone(in_channels=model.in_channels + 1)
+    more = (*image[:-1], image[-1] + 1)
+    return _differing(variable_shapes(model, image), variable_shapes(other, more))
+
+
+def new_variables(
+    model: nn.Module, image: tuple[int, ...], paths: set[Path], key: jax.Array
+) -> dict[Path, jax.Array]:
+    """Initialise some of a model's variables as the model would; the others are not computed.
+
+    Args:
+        model: the model.
+        image: shape of one image.
+        paths: of the variables.
+        key: of the initialisation.
+
+    Returns:
+        Path -> array, of `paths` alone.
+    """
+
+    @jax.jit
+    def initialise(key):
+        flat = flatten_dict(model.init(key, jnp.zeros((1, *image))))
+        return [flat[path] for path in sorted(paths)]
+
+    return dict(zip(sorted(paths), initialise(key), strict=True))
+
+
+@lru_cache(maxsize=64)
+def _traced(model: nn.Module, image: tuple[int, ...]) -> Shapes:
+    images = jax.ShapeDtypeStruct((1, *image), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    kept = {name: variables[name] for name in _COLLECTIONS if name in variables}
+    return {path: leaf.shape for path, leaf in flatten_dict(kept).items()}
+
+
+def _differing(one: Shapes, other: Shapes) -> set[Path]:
+    return {path for path in one.keys() | other.keys() if one.get(path) != other.get(path)}
