@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import nn
 
-from tests.parity import torchvision
+from tests.parity import timm, torchvision
 
 
 class PaddedShortcutBlock(nn.Module):
@@ -96,11 +96,10 @@ def resnet18_small_stem() -> nn.Module:
     return model
 
 
-def densenet_bc(depth: int, growth: int) -> nn.Module:
-    """torchvision's DenseNet with the CIFAR stem: a 3x3 convolution and nothing after it."""
-    blocks = ((depth - 4) // 6,) * 3
-    model = torchvision.models.DenseNet(growth, blocks, 2 * growth, num_classes=10)
+def densenet_bc(depths: tuple[int, ...], growth: int) -> nn.Module:
+    """timm's DenseNet behind a 3x3 convolution and nothing after it."""
+    model = timm.models.densenet.DenseNet(growth, depths, num_classes=10)
     model.features.conv0 = nn.Conv2d(3, 2 * growth, 3, 1, 1, bias=False)
-    for name in ("norm0", "relu0", "pool0"):
+    for name in ("norm0", "pool0"):
         delattr(model.features, name)
     return model

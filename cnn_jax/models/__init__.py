@@ -13,6 +13,7 @@ from cnn_jax.errors import InputError, nearest
 from cnn_jax.models import (
     cnn1d,
     convnext,
+    densenet,
     efficientnet,
     efficientnet_v2,
     lenet,
@@ -34,6 +35,7 @@ from cnn_jax.models import (
 VARIANTS = {
     **cnn1d.VARIANTS,
     **convnext.VARIANTS,
+    **densenet.VARIANTS,
     **efficientnet.VARIANTS,
     **efficientnet_v2.VARIANTS,
     **lenet.VARIANTS,

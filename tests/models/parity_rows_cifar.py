@@ -41,4 +41,12 @@ ROWS = [
         image_size=32,
         stages={"act1": "relu", **{name: name for name in _FOUR}},
     ),
+    Row("densenet_bc_100_12_cifar", partial(torch_cifar.densenet_bc, (16, 16, 16), 12)),
+    Row(
+        "densenet_bc_100_12_cifar",
+        partial(torch_cifar.densenet_bc, (2, 1, 2), 12),
+        image_size=16,
+        stages=("features.denseblock1", "features.denseblock2", "features.norm5"),
+        options={"depths": (2, 1, 2)},
+    ),
 ]

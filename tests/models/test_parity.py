@@ -6,10 +6,16 @@ A variant is a row of the table in `parity_rows_*.py`, one file for each group o
 import pytest
 
 from tests import parity
-from tests.models import parity_rows_cifar, parity_rows_mobile, parity_rows_residual
+from tests.models import (
+    parity_rows_cifar,
+    parity_rows_classic,
+    parity_rows_mobile,
+    parity_rows_residual,
+)
 
 ROWS = [
     *parity_rows_cifar.ROWS,
+    *parity_rows_classic.ROWS,
     *parity_rows_mobile.ROWS,
     *parity_rows_residual.ROWS,
 ]
