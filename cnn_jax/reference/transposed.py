@@ -11,6 +11,7 @@ from cnn_jax.reference.arguments import (
     float64,
     padding_pairs,
     pair,
+    whole,
 )
 from cnn_jax.reference.convolution import filter_bias
 from cnn_jax.reference.geometry import transposed_output_size
@@ -64,6 +65,7 @@ def transposed_convolution(
     image = float64(image, _IMAGE, name="image")
     kernel = float64(kernel, _KERNEL, name="kernel")
     (*_, channels), (*_, written) = image.shape, kernel.shape
+    groups = whole(groups, name="groups", at_least=1)
     check_groups(groups, channels=channels, filters=written * groups)
     check_kernel_channels(kernel.shape[2], channels=channels, groups=1)
     bias = filter_bias(bias, written * groups)

@@ -58,6 +58,10 @@ CASES = {
         lambda: reference.transposed_convolution(IMAGE, kernel(3, 4, 1), groups=3),
         "`groups` (=3) must divide the image channels (=4): choose 1, 2 or 4",
     ),
+    "groups of no number": (
+        lambda: reference.transposed_convolution(IMAGE, kernel(3, 4, 1), groups=None),
+        "`groups` (=None) must be a whole number",
+    ),
     "groups of a signal": (
         lambda: reference.convolution1d(SIGNAL, np.ones((3, 1, 3)), groups=3),
         "`groups` (=3) must divide the image channels (=4)",
