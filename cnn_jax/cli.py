@@ -79,10 +79,10 @@ def run_options(command: Callable) -> Callable:
 @click.option("--data", default="digits", help="digits, tfds:NAME, a folder of IDX files, an .npz.")
 @data_options
 @click.option("--model", default="simple_cnn", help="One of `cnn-jax models`.")
-@click.option("--epochs", type=int, default=40)
-@click.option("--batch-size", type=int, default=64)
+@click.option("--epochs", type=int, default=30)
+@click.option("--batch-size", type=int, default=32)
 @click.option("--optimizer", type=click.Choice(list(_OPTIMIZERS)), default="adamw")
-@click.option("--learning-rate", type=float, default=1e-3)
+@click.option("--learning-rate", type=float, default=3e-3)
 @click.option("--momentum", type=float, help="Of sgd.  [default: 0.9]")
 @click.option("--weight-decay", type=float, help="Of sgd and adamw.")
 @click.option("--schedule", type=click.Choice(list(_SCHEDULES)), default="cosine")
@@ -229,7 +229,7 @@ def call(command: click.Command) -> int:
         console.print(f"{error}; to continue:\n  {_resuming_command()}", markup=False)
         return SIGNALLED + error.cause
     except (KeyboardInterrupt, click.Abort):
-        console.print("stopped before anything was saved", markup=False)
+        console.print("stopped; checkpoints saved before are kept", markup=False)
         return SIGNALLED + 2
     return 0
 
@@ -269,5 +269,8 @@ def _resuming_command() -> str:
         argument for argument in sys.argv[1:] if argument not in ("--overwrite", "--resume")
     ]
     program = Path(sys.argv[0])
-    start = [program.name] if program.suffix != ".py" else ["python", sys.argv[0]]
+    if program.name == "__main__.py":
+        start = ["python", "-m", "cnn_jax"]
+    else:
+        start = ["python", sys.argv[0]] if program.suffix == ".py" else [program.name]
     return shlex.join([*start, *arguments, "--resume"])

@@ -12,15 +12,15 @@ from cnn_jax.cli import experiment
 from cnn_jax.recipe import Recipe
 
 
-def make_recipe(data, *, epochs: int = 40, seed: int = 0) -> Recipe:
+def make_recipe(data, *, epochs: int = 30, seed: int = 0) -> Recipe:
     """Make the recipe: AdamW and a cosine, without augmentation."""
     return Recipe(
         model=create_model("simple_cnn", num_classes=data.num_classes),
         data=data,
         optimizer=partial(optim.adamw, weight_decay=0.01),
-        schedule=partial(schedules.cosine, learning_rate=1e-3),
+        schedule=partial(schedules.cosine, learning_rate=3e-3),
         epochs=epochs,
-        batch_size=64,
+        batch_size=32,
         seed=seed,
     )
 
