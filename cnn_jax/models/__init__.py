@@ -11,6 +11,7 @@ import numpy as np
 
 from cnn_jax.errors import InputError, nearest
 from cnn_jax.models import (
+    alexnet,
     cnn1d,
     convnext,
     densenet,
@@ -28,11 +29,14 @@ from cnn_jax.models import (
     resnet_cifar,
     shufflenet_v2,
     simple_cnn,
+    squeezenet,
     three_block_cnn,
+    vgg,
     vit,
 )
 
 VARIANTS = {
+    **alexnet.VARIANTS,
     **cnn1d.VARIANTS,
     **convnext.VARIANTS,
     **densenet.VARIANTS,
@@ -50,7 +54,9 @@ VARIANTS = {
     **resnet_cifar.VARIANTS,
     **shufflenet_v2.VARIANTS,
     **simple_cnn.VARIANTS,
+    **squeezenet.VARIANTS,
     **three_block_cnn.VARIANTS,
+    **vgg.VARIANTS,
     **vit.VARIANTS,
 }
 

@@ -30,7 +30,6 @@ ROWS = [
         torch_cifar.preactivation_resnet18,
         image_size=32,
         stages=_FOUR,
-        gradients=True,
     ),
     _wide_resnet(16, 4, image_size=32, gradients=True),
     _wide_resnet(40, 2),

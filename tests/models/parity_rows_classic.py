@@ -2,7 +2,8 @@
 
 from functools import partial
 
-from tests.parity import Row, timm
+from tests.parity import Row, timm, torch, torchvision
+from tests.torch_alexnet import AlexNet2012
 
 _DENSENET = (
     "features.norm0",
@@ -13,8 +14,33 @@ _DENSENET = (
 )
 
 
+_VGG11 = ("features.1", "features.4", "features.9", "features.14", "features.19", "features.20")
+_VGG11_BN = ("features.2", "features.6", "features.13", "features.20", "features.27", "features.28")
+_TORCHVISION = torchvision.models
+
+
+def _from_chw(state):
+    """Reorder the inputs of AlexNet's first dense layer: PyTorch flattens [C, h, w]."""
+    name = "classifier.1.weight"
+    features = state[name].shape[0]
+    turned = state[name].reshape(features, 256, 6, 6).transpose(0, 2, 3, 1)
+    return {**state, name: turned.reshape(features, -1)}
+
+
 def _timm(name, stages, **options):
     return Row(name, partial(timm.create_model, name), stages=stages, **options)
+
+
+def _narrow_vgg(name, stages, *, hidden=64, **options):
+    """The variant with dense layers of `hidden` units, which hold 9 of 10 parameters."""
+
+    def build():
+        model = timm.create_model(name)
+        model.pre_logits = timm.models.vgg.ConvMlp(512, hidden)
+        model.head.fc = torch.nn.Linear(hidden, 1000)
+        return model
+
+    return Row(name, build, image_size=64, stages=stages, options={"hidden": hidden}, **options)
 
 
 ROWS = [
@@ -29,5 +55,43 @@ ROWS = [
         stages=_DENSENET,
         gradients=True,
         options={"depths": (1, 2, 1, 2)},
+    ),
+    _timm("vgg11", ()),
+    _timm("vgg13", ()),
+    _timm("vgg16", ()),
+    _timm("vgg19", ()),
+    _timm("vgg11_bn", ()),
+    _timm("vgg13_bn", ()),
+    _timm("vgg16_bn", ()),
+    _timm("vgg19_bn", ()),
+    _narrow_vgg("vgg11", _VGG11, gradients=True),
+    _narrow_vgg("vgg11_bn", _VGG11_BN),
+    Row(
+        "alexnet",
+        _TORCHVISION.alexnet,
+        image_size=96,
+        stages=("features.1", "features.4", "features.11", "features.12"),
+        gradients=True,
+        translate=_from_chw,
+    ),
+    Row(
+        "alexnet_2012",
+        AlexNet2012,
+        image_size=96,
+        stages=("features.2", "features.6", "features.13", "features.14"),
+        translate=_from_chw,
+    ),
+    Row(
+        "squeezenet1_0",
+        _TORCHVISION.squeezenet1_0,
+        image_size=64,
+        stages=("features.1", "features.5", "features.10", "features.12"),
+    ),
+    Row(
+        "squeezenet1_1",
+        _TORCHVISION.squeezenet1_1,
+        image_size=64,
+        stages=("features.1", "features.4", "features.7", "features.12"),
+        gradients=True,
     ),
 ]

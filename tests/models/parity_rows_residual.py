@@ -41,6 +41,6 @@ ROWS = [
     _row("seresnet152"),
     _shallow("resnet50"),
     _shallow("resnext50_32x4d"),
-    _shallow("seresnet18", gradients=True),
+    _shallow("seresnet18"),
     _shallow("seresnet50"),
 ]
