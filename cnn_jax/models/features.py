@@ -11,22 +11,23 @@ from cnn_jax.errors import InputError
 _COLLECTION = "features"
 
 
-def mark(module: nn.Module, name: str, x: jax.Array) -> jax.Array:
-    """Keep the output of a stage for `extract_features`.
+def mark(module: nn.Module, name: str, x: jax.Array, *, collection: str = _COLLECTION) -> jax.Array:
+    """Keep the output of a stage for `extract_features`, or logits of an auxiliary head.
 
-    Costs nothing unless features are asked for.
+    Costs nothing unless the collection is asked for, with `apply(..., mutable=[collection])`.
 
     Args:
         module: the model, in its `__call__`.
         name: the stage, as timm names it.
         x: its output.
+        collection: "features", or "auxiliary" for the logits of auxiliary heads.
 
     Returns:
         `x`.
     """
     # Not `sow`: a stage may carry the name of a child, and `init` would return the maps.
-    if module.is_mutable_collection(_COLLECTION) and not module.is_initializing():
-        module.put_variable(_COLLECTION, name, x)
+    if module.is_mutable_collection(collection) and not module.is_initializing():
+        module.put_variable(collection, name, x)
     return x
 
 

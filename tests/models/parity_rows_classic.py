@@ -19,12 +19,18 @@ _VGG11_BN = ("features.2", "features.6", "features.13", "features.20", "features
 _TORCHVISION = torchvision.models
 
 
-def _from_chw(state):
-    """Reorder the inputs of AlexNet's first dense layer: PyTorch flattens [C, h, w]."""
-    name = "classifier.1.weight"
-    features = state[name].shape[0]
-    turned = state[name].reshape(features, 256, 6, 6).transpose(0, 2, 3, 1)
-    return {**state, name: turned.reshape(features, -1)}
+def _from_chw(state, names=("classifier.1.weight",), channels=256):
+    """Reorder the inputs of a dense layer after maps: PyTorch flattens [C, h, w]."""
+    turned = {}
+    for name in names:
+        features, inputs = state[name].shape
+        side = round((inputs / channels) ** 0.5)
+        kernel = state[name].reshape(features, channels, side, side)
+        turned[name] = kernel.transpose(0, 2, 3, 1).reshape(features, inputs)
+    return {**state, **turned}
+
+
+_auxiliary_from_chw = partial(_from_chw, names=("aux1.fc1.weight", "aux2.fc1.weight"), channels=128)
 
 
 def _timm(name, stages, **options):
@@ -92,6 +98,21 @@ ROWS = [
         _TORCHVISION.squeezenet1_1,
         image_size=64,
         stages=("features.1", "features.4", "features.7", "features.12"),
+        gradients=True,
+    ),
+    Row(
+        "googlenet",
+        partial(_TORCHVISION.googlenet, init_weights=False),
+        image_size=64,
+        stages=("conv1", "conv3", "inception3b", "inception4e", "inception5b"),
+        gradients=True,
+        translate=_auxiliary_from_chw,
+    ),
+    Row(
+        "inception_v3",
+        partial(_TORCHVISION.inception_v3, init_weights=False),
+        image_size=80,
+        stages=("Conv2d_2b_3x3", "Conv2d_4a_3x3", "Mixed_5d", "Mixed_6e", "Mixed_7c"),
         gradients=True,
     ),
 ]
