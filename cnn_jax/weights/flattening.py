@@ -8,15 +8,13 @@ import re
 
 import numpy as np
 
-# (the convolution whose maps are flattened, the dense layer on them).
+# (the convolutions, the dense layers): the first dense layer takes the maps of the last one.
 _PAIRS = (
-    ("features.10.weight", "classifier.1.weight"),  # AlexNet
-    ("aux1.conv.conv.weight", "aux1.fc1.weight"),  # GoogLeNet
-    ("aux2.conv.conv.weight", "aux2.fc1.weight"),
+    (r"features\.(\d+)\.weight", r"classifier\.(1)\.weight"),  # AlexNet
+    (r"aux1\.conv\.conv\.weight", r"aux1\.fc(1)\.weight"),  # GoogLeNet
+    (r"aux2\.conv\.conv\.weight", r"aux2\.fc(1)\.weight"),
+    (r"conv(\d+)(?:\.(\d+))?\.weight", r"fc(\d+)\.weight"),  # LeNet-5 and the course models
 )
-# The course models: the last convolution, the first dense layer.
-_CONV = re.compile(r"conv(\d+)(?:\.(\d+))?\.weight")
-_DENSE = re.compile(r"fc(\d+)\.weight")
 
 
 def to_our_order(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -38,23 +36,26 @@ def to_torch_order(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _reordered(state: dict[str, np.ndarray], *, channels_first: bool) -> dict[str, np.ndarray]:
     changed = dict(state)
-    for conv, dense in _pairs(state):
-        kernel, channels = state[dense], state[conv].shape[0]
-        if state[conv].ndim < 3 or kernel.ndim != 2 or not kernel.size:
+    for conv_pattern, dense_pattern in _PAIRS:
+        convs = _numbered(state, conv_pattern, ranks=(3, 4))
+        denses = _numbered(state, dense_pattern, ranks=(2,))
+        if not convs or not denses:
             continue
-        if not channels or kernel.shape[1] % channels:
+        name = denses[0]
+        kernel, channels = state[name], state[convs[-1]].shape[0]
+        if not kernel.size or kernel.shape[1] % channels:
             continue
         split = (channels, -1) if channels_first else (-1, channels)
         grouped = kernel.reshape(kernel.shape[0], *split)
-        changed[dense] = grouped.swapaxes(1, 2).reshape(kernel.shape)
+        changed[name] = grouped.swapaxes(1, 2).reshape(kernel.shape)
     return changed
 
 
-def _pairs(state: dict[str, np.ndarray]) -> list[tuple[str, str]]:
-    pairs = [pair for pair in _PAIRS if pair[0] in state and pair[1] in state]
-    convs = [match for match in map(_CONV.fullmatch, state) if match]
-    denses = [match for match in map(_DENSE.fullmatch, state) if match]
-    if convs and denses:
-        last = max(convs, key=lambda match: (int(match[1]), int(match[2] or 0)))
-        pairs.append((last[0], min(denses, key=lambda match: int(match[1]))[0]))
-    return pairs
+def _numbered(state: dict[str, np.ndarray], pattern: str, ranks: tuple[int, ...]) -> list[str]:
+    """Find kernels by their name, in the order of the numbers in it."""
+    found = [
+        (tuple(int(number or 0) for number in match.groups()), name)
+        for name, match in ((name, re.fullmatch(pattern, name)) for name in state)
+        if match and state[name].ndim in ranks and state[name].size
+    ]
+    return [name for _, name in sorted(found)]

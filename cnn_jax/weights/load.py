@@ -20,8 +20,8 @@ from cnn_jax.weights.naming import to_name, torch_shape
 from cnn_jax.weights.save import state_dict
 from cnn_jax.weights.shapes import (
     Shapes,
+    default_image_shape,
     head_paths,
-    image_shape,
     new_variables,
     stem_paths,
     variable_shapes,
@@ -41,7 +41,7 @@ def load_weights(
     *,
     new_head: jax.Array | None = None,
     ignore: Sequence[str] = (),
-    shape: Sequence[int] | None = None,
+    image_shape: Sequence[int] | None = None,
 ) -> dict:
     """Read the weights of a model.
 
@@ -63,7 +63,7 @@ def load_weights(
             `num_classes`.
         ignore: wildcards for names in the file that are to be left out on purpose, such as
             "aux*".
-        shape: of one image, [H, W, C]; as the model's fields say by default.
+        image_shape: of one image, [H, W, C]; as the model's fields say by default.
 
     Returns:
         `params`, and `batch_stats` where the model has them, float32, as from `model.init`.
@@ -72,7 +72,7 @@ def load_weights(
         InputError: the source cannot be read.
         WeightsMismatch: an InputError that lists what is missing, unexpected or mis-shaped.
     """
-    image = image_shape(model) if shape is None else tuple(shape)
+    image = default_image_shape(model) if image_shape is None else tuple(image_shape)
     shapes = variable_shapes(model, image)
     state = without_prefixes(_read(source))
     names = {to_name(path): torch_shape(path, shapes[path]) for path in shapes}

@@ -9,13 +9,10 @@ from flax.traverse_util import flatten_dict
 
 from cnn_jax.errors import InputError
 from cnn_jax.weights.naming import Path
-
-Shapes = dict[Path, tuple[int, ...]]
-
-_COLLECTIONS = ("params", "batch_stats")
+from cnn_jax.weights.tracing import Shapes, trace_shapes
 
 
-def image_shape(model: nn.Module) -> tuple[int, ...]:
+def default_image_shape(model: nn.Module) -> tuple[int, ...]:
     """Return the shape of one image [H, W, C], or signal [L, C], that a model is meant for.
 
     Raises:
@@ -33,7 +30,7 @@ def image_shape(model: nn.Module) -> tuple[int, ...]:
 
 
 def variable_shapes(model: nn.Module, image: tuple[int, ...]) -> Shapes:
-    """Trace the initialisation of a model.
+    """Return what `model.init` would give, without computing it.
 
     Args:
         model: the model.
@@ -101,10 +98,7 @@ def new_variables(
 
 @lru_cache(maxsize=64)
 def _traced(model: nn.Module, image: tuple[int, ...]) -> Shapes:
-    images = jax.ShapeDtypeStruct((1, *image), jnp.float32)
-    variables = jax.eval_shape(model.init, jax.random.key(0), images)
-    kept = {name: variables[name] for name in _COLLECTIONS if name in variables}
-    return {path: leaf.shape for path, leaf in flatten_dict(kept).items()}
+    return trace_shapes(model, image)
 
 
 def _differing(one: Shapes, other: Shapes) -> set[Path]:
