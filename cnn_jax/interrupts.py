@@ -8,8 +8,8 @@ from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals, signal
 
 
-class Interrupted(KeyboardInterrupt):
-    """A run was asked to stop, and has saved its state.
+class Interrupted(BaseException):
+    """A run was asked to stop, and has saved its state. No error, so no `Exception`.
 
     Attributes:
         cause: the signal it was asked by.

@@ -6,6 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -136,7 +137,8 @@ def run(
             progress = _progress_from(record)
             reporter.say(f"resuming at step {int(state.step):,} of {engine.total_steps:,}")
         journal = _Journal(recipe, engine, workdir, reporter, progress, int(state.step), began)
-        state = _train(recipe, engine, state, journal, checkpoints, request)
+        with closing(journal):
+            state = _train(recipe, engine, state, journal, checkpoints, request)
         best = journal.progress.best_step
         if best is not None and best != int(state.step):
             state, _ = checkpoints.restore(best, state)
@@ -215,9 +217,8 @@ def _train(
             checkpoints.save(state, journal.record(), best_step=journal.progress.best_step)
         if stopping:
             checkpoints.wait()
-            journal.close()
             raise Interrupted(request.cause, step, journal.workdir)
-    journal.close()
+    journal.settle()
     return state
 
 
@@ -331,8 +332,7 @@ class _Journal:
         return asdict(replace(self.progress, seconds=self.seconds()))
 
     def close(self) -> None:
-        """Write what is pending, and close the files."""
-        self.settle()
+        """Close the files."""
         self._file.close()
         self._events.close()
 
