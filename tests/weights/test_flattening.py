@@ -54,23 +54,23 @@ def test_flattened_maps(tmp_path, name, size, channels):
 @pytest.mark.parametrize(
     ("name", "dense"),
     [
-        ("simple_cnn", "fc1.weight"),
-        ("three_block_cnn", "fc1.weight"),
-        ("alexnet_2012", "classifier.1.weight"),
-        ("lenet5", "fc1.weight"),
-        ("lenet5_1998", None),
-        ("mlp", None),
-        ("cnn1d", None),
-        ("squeezenet1_0", None),
-        ("resnet18", None),
+        ("simple_cnn", ["fc1.weight"]),
+        ("three_block_cnn", ["fc1.weight"]),
+        ("alexnet_2012", ["classifier.1.weight"]),
+        ("googlenet", ["aux1.fc1.weight", "aux2.fc1.weight"]),
+        ("lenet5", ["fc1.weight"]),
+        ("lenet5_1998", []),
+        ("mlp", []),
+        ("cnn1d", []),
+        ("squeezenet1_0", []),
+        ("resnet18", []),
+        ("inception_v3", []),
     ],
 )
-def test_only_the_layer_behind_the_maps_is_reordered(name, dense):
+def test_only_the_layers_behind_maps_are_reordered(name, dense):
     state = state_dict(random_variables(models.create_model(name)))
     ours = to_our_order(state)
-    assert [key for key in state if not np.array_equal(state[key], ours[key])] == (
-        [dense] if dense else []
-    )
+    assert [key for key in state if not np.array_equal(state[key], ours[key])] == dense
     assert differing(to_torch_order(ours), state) == []
 
 

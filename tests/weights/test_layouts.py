@@ -1,5 +1,7 @@
 """torchvision's names become timm's, and the network stays the same function."""
 
+import fnmatch
+
 import jax
 import numpy as np
 import pytest
@@ -33,10 +35,14 @@ _OTHER_NAMES = {
         ("large_patch32", "l_32"),
     )
 }  # fmt: skip
+# Left out are variants of a family that differ in numbers alone and are slow to build.
+_LEFT_OUT = ("densenet161", "densenet169", "densenet201", "vgg13*", "vgg16*", "vgg19*", "regnet*")
+_KEPT = ("regnet_x_400mf", "regnet_y_400mf", "regnet_y_3_2gf")
 _TORCHVISION = [
     name
     for name in models.list_models()
     if _OTHER_NAMES.get(name, name) in torchvision.models.list_models(torchvision.models)
+    if name in _KEPT or not any(fnmatch.fnmatch(name, pattern) for pattern in _LEFT_OUT)
 ]
 
 
@@ -45,25 +51,16 @@ def test_every_name_and_shape_of_torchvision_finds_its_place(name):
     build = torchvision.models.get_model_builder(_OTHER_NAMES.get(name, name))
     options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     # RegNet asks for the values of its widths while it is built, which `meta` has none of.
-    with (
-        torch.device("cpu" if name.startswith("regnet") else "meta"),
-        torch.nn.utils.skip_init_all()
-        if hasattr(torch.nn.utils, "skip_init_all")
-        else torch.no_grad(),
-    ):
+    with torch.device("cpu" if name.startswith("regnet") else "meta"):
         state = build(**options).state_dict()
     arrays = {key: np.broadcast_to(np.float32(0), tensor.shape) for key, tensor in state.items()}
     ours = _our_names(name)
-    translated = _names(layouts.translate(arrays, ours))
-    if name in ("googlenet", "inception_v3"):
-        translated = {key: shape for key, shape in translated.items() if key in ours}
-    assert translated == ours
+    assert _names(layouts.translate(arrays, ours)) == ours
 
 
 # (layout, torchvision's model, timm's, image size): small members of the families.
 _PAIRS = [
     (layouts.TORCHVISION_VGG, "vgg11", "vgg11", 224),
-    (layouts.TORCHVISION_VGG, "vgg11_bn", "vgg11_bn", 224),
     (layouts.TORCHVISION_MOBILENET_V2, "mobilenet_v2", "mobilenetv2_100", 64),
     (layouts.TORCHVISION_MOBILENET_V3, "mobilenet_v3_small", "mobilenetv3_small_100", 64),
     (layouts.TORCHVISION_MOBILENET_V3, "mobilenet_v3_large", "mobilenetv3_large_100", 64),
@@ -93,7 +90,7 @@ def _pair(theirs, timms):
 
 
 @pytest.mark.parametrize(
-    ("layout", "theirs", "timms", "size"), _PAIRS, ids=lambda value: str(value)[:40]
+    ("layout", "theirs", "timms", "size"), _PAIRS, ids=[str(pair[1] or "vit") for pair in _PAIRS]
 )
 def test_timm_computes_the_same_from_the_translated_weights(layout, theirs, timms, size):
     one, other = _pair(theirs, timms)

@@ -21,9 +21,9 @@ def _initialised(model, image) -> dict:
 @pytest.mark.parametrize(
     "name",
     [
-        "cnn1d", "convnext_tiny", "efficientnet_b1", "lenet5", "mobilenet_v3_small", "regnet_y_400mf",
-        "resnet20_cifar", "resnet50", "seresnet18", "shufflenet_v2_x0_5", "vgg11_bn",
-        "vit_tiny_patch32",
+        "cnn1d", "convnext_tiny", "efficientnet_b1", "lenet5", "mobilenet_v3_small",
+        "regnet_y_400mf", "resnet20_cifar", "resnet50", "seresnet18", "shufflenet_v2_x0_5",
+        "vgg11_bn", "vit_tiny_patch32",
     ],
 )  # fmt: skip
 def test_zoo(name):
