@@ -391,17 +391,23 @@ def transposed_convolution(
         images,
         _turned_kernel(kernel, groups).astype(images.dtype),
         window_strides=(1, 1),
-        padding=pads,
+        # XLA's CPU backend reads beside the images where a padding is negative at stride 1 (seen
+        # in jaxlib 0.10.2), so what it should cut off the images is cut off the output.
+        padding=[(max(before, 0), max(after, 0)) for before, after in pads],
         lhs_dilation=strides,
         rhs_dilation=dilations,
         feature_group_count=groups,
         dimension_numbers=_LAYOUT,
     )
-    return _add_bias(output, bias)
+    rows, columns = (
+        slice(max(-before, 0), size - max(-after, 0))
+        for (before, after), size in zip(pads, output.shape[1:3], strict=True)
+    )
+    return _add_bias(output[:, rows, columns], bias)
 
 
 def _turned_padding(sizes, kernels, strides, padding, output_padding, dilations):
-    """Return the padding, often negative, that makes a convolution cut as the transposed one."""
+    """Return the padding, perhaps negative, by which a convolution cuts as the transposed one."""
     extras = pair(output_padding, name="output_padding", at_least=0)
     pads = []
     for size, kernel, stride, (before, after), extra, dilation in zip(

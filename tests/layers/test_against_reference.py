@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnn_jax import layers, reference
@@ -19,16 +19,38 @@ from tests.layers.operations import OPERATIONS, SLIDING
 NEAR = {"rtol": 2e-5, "atol": 2e-5}
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+# Windows have a new shape in each case, so each is compiled for itself, which takes far longer
+# than running it. Five in one program, and that program hardly optimised, is four times as quick.
+TOGETHER = 5
+HASTE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if OPERATIONS[name].by_image])
+def test_layer_equals_loops_over_an_image(name):
+    operation = OPERATIONS[name]
+
+    @settings(max_examples=settings.default.max_examples // TOGETHER)
+    @given(st.tuples(*[operation.cases] * TOGETHER))
+    def holds(together):
+        @partial(jax.jit, compiler_options=HASTE)
+        def all_of_them(arrays):
+            calls = zip(together, arrays, strict=True)
+            return [operation.layer(*given, **case.options) for case, given in calls]
+
+        for case, actual in zip(together, all_of_them([c.arrays for c in together]), strict=True):
+            np.testing.assert_allclose(actual, operation.expected(case), **NEAR)
+            assert actual.dtype == np.float32
+
+    holds()
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if not OPERATIONS[name].by_image])
 def test_layer_equals_loops(name):
     operation = OPERATIONS[name]
 
     @given(operation.cases)
     def holds(case):
-        layer = partial(operation.layer, **case.options)
-        # Shapes of windows are new each time: one program is quicker to compile than each of its
-        # steps. The others have few shapes, and their steps are compiled once for all cases.
-        actual = (jax.jit(layer) if operation.by_image else layer)(*case.arrays)
+        actual = operation.layer(*case.arrays, **case.options)
         jax.tree.map(partial(np.testing.assert_allclose, **NEAR), actual, operation.expected(case))
         assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(actual))
 
@@ -104,6 +126,15 @@ def test_shapes_follow_the_law(name):
     holds()
 
 
+def test_a_padding_beyond_the_kernel_s_reach_only_cuts():
+    """Here the convolution that does the work would need a negative padding."""
+    images = np.random.default_rng(0).normal(size=(2, 6, 6, 6)).astype(np.float32)
+    kernel = np.random.default_rng(1).normal(size=(2, 3, 6, 2)).astype(np.float32)
+    call = partial(layers.transposed_convolution, images, kernel, groups=3)
+    actual = jax.jit(partial(call, padding=((2, 0), (3, 2))))()
+    np.testing.assert_allclose(actual, call(padding=0)[:, 2:, 3:-2], **NEAR)
+
+
 @given(cases.convolutions(transposed=True))
 def test_transposed_shapes_follow_the_law(case):
     images, kernel, _ = case.arrays
@@ -120,6 +151,7 @@ def test_transposed_shapes_follow_the_law(case):
         )
 
 
+@settings(max_examples=settings.default.max_examples // 5)
 @given(cases.convolutions(transposed=True, linear=True), st.integers(0, 2**32 - 1))
 def test_transposed_convolution_is_the_transpose(case, seed):
     """<T x, y> = <x, C y>, C being the convolution with the same options, turned into a map."""
