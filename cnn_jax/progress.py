@@ -105,7 +105,7 @@ class Reporter:
         self.say(f"took {result['seconds']:.1f} s, compilation included")
         self.say(f"files: {workdir}")
         for name, content in _FILES:
-            self.say(f"  {name:<20} {content}")
+            self.say(f"  {name:<22} {content}")
         self.say(f"next: cnn-jax evaluate {workdir}")
 
 
