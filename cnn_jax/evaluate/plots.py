@@ -97,9 +97,11 @@ def gallery(source: Source, evaluation: Evaluation, class_names: Sequence[str], 
             axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray")
             predicted = class_names[evaluation.predictions[position]]
             true = class_names[source.labels[position]]
-            shown = predicted if predicted == true else f"{predicted}, not {true}"
             confidence = round(100 * float(evaluation.confidences[position]))
-            axes.set_title(f"{shown} ({confidence} %)", fontsize=7.5, color=color)
+            title = f"{predicted} ({confidence} %)"
+            axes.set_title(
+                title if predicted == true else f"{title}\nnot {true}", fontsize=7.5, color=color
+            )
     figure.savefig(path, dpi=_DPI)
 
 
