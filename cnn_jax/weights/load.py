@@ -148,9 +148,12 @@ def _remedy(
     classifier = {placed[path][0] for path in head if path in placed}
     if not classifier.issuperset(found["mis_shaped"]):
         return "load them into the model that they are of"
-    classes = {placed[path][1].shape[-1] for path in head & placed.keys() & shapes.keys()}
+    classes = {placed[path][1].shape[-1:] for path in head & placed.keys() & shapes.keys()}
+    if len(classes) != 1 or not all(classes):
+        return "load them into the model that they are of"
+    (there,) = classes.pop()
     return (
-        f"the classifier in the file is for {', '.join(map(str, classes))} classes and the "
+        f"the classifier in the file is for {there} classes and the "
         f"model's for {model.num_classes}: begin with a new one (`new_head=jax.random.key(0)`), "
         "or create the model with that `num_classes`"
     )

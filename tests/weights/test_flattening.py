@@ -68,7 +68,8 @@ def test_flattened_maps(tmp_path, name, size, channels):
     ],
 )
 def test_only_the_layers_behind_maps_are_reordered(name, dense):
-    state = state_dict(random_variables(models.create_model(name)))
+    options = {"widths": (4,)} if name == "mlp" else {}
+    state = state_dict(random_variables(models.create_model(name, **options)))
     ours = to_our_order(state)
     assert [key for key in state if not np.array_equal(state[key], ours[key])] == dense
     assert differing(to_torch_order(ours), state) == []

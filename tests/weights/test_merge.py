@@ -61,6 +61,21 @@ def test_two_entries_for_one_place_are_refused(save):
         load_weights(small_model(), save(state))
 
 
+_ODD_SHAPES = [(), (0,), (3,), (0, 0), (7, 3), (2, 0, 3), (3, 3, 3, 3), (1,) * 8]
+
+
+@pytest.mark.parametrize("odd", _ODD_SHAPES, ids=str)
+@pytest.mark.parametrize(
+    "name", ["conv1.weight", "conv2.bias", "fc1.weight", "fc3.bias", "fc3.weight"]
+)
+def test_no_shape_is_too_odd_to_be_listed(save, name, odd):
+    """As `kernel` or as `scale`, whichever it then looks like."""
+    path = save({**small_state(), name: np.zeros(odd, np.float32)})
+    with pytest.raises(WeightsMismatch) as caught:
+        load_weights(small_model(in_channels=3), path)
+    assert name in (*caught.value.mis_shaped, *caught.value.unexpected)
+
+
 @pytest.mark.parametrize("kind", [np.float16, np.float64])
 def test_other_floats_become_float32(save, kind):
     state = {name: array.astype(kind) for name, array in small_state().items()}
