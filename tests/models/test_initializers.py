@@ -1,0 +1,92 @@
+"""First kernels have the published deviation; and the families use the published ones."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from cnn_jax.models import create_model, initializers
+
+_SHAPE = (3, 3, 64, 128)
+_FAN_IN, _FAN_OUT = 9 * 64, 9 * 128
+
+
+@pytest.mark.parametrize(
+    ("initializer", "deviation", "largest"),
+    [
+        (initializers.he_normal(), (2 / _FAN_OUT) ** 0.5, None),
+        (initializers.he_normal("fan_in"), (2 / _FAN_IN) ** 0.5, None),
+        (initializers.he_normal(groups=8), (2 * 8 / _FAN_OUT) ** 0.5, None),
+        (initializers.he_uniform(), (2 / _FAN_IN) ** 0.5, (6 / _FAN_IN) ** 0.5),
+        (initializers.uniform_fan_in(), (1 / 3 / _FAN_IN) ** 0.5, _FAN_IN**-0.5),
+        (initializers.uniform_fan_out(), (1 / 3 / _FAN_OUT) ** 0.5, _FAN_OUT**-0.5),
+        (initializers.normal(0.01), 0.01, None),
+        (initializers.truncated_normal(0.02), 0.02, None),
+        # A normal distribution cut at two deviations has 0.8796 of them left.
+        (initializers.truncated_normal(1.0), 0.8796, 2.0),
+    ],
+)
+def test_deviation_and_bounds(initializer, deviation, largest):
+    kernel = initializer(jax.random.key(0), _SHAPE)
+    assert kernel.dtype == jnp.float32
+    assert abs(kernel.mean()) < 0.02 * deviation
+    assert kernel.std() == pytest.approx(deviation, rel=0.01)
+    if largest is None:
+        assert abs(kernel).max() > 3.5 * deviation
+    else:
+        assert 0.999 * largest < abs(kernel).max() <= largest
+
+
+@pytest.mark.parametrize(
+    ("variant", "path", "deviation"),
+    [
+        ("resnet18", "layer3_1/conv2", (2 / (9 * 256)) ** 0.5),
+        ("resnet18", "fc", (1 / 3 / 512) ** 0.5),
+        ("resnet20_cifar", "layer3_0/conv1", (2 / (9 * 32)) ** 0.5),
+        ("wrn_16_4_cifar", "layer2_0/conv1", (2 / (9 * 128)) ** 0.5),
+        ("densenet_bc_100_12_cifar", "features/denseblock3/denselayer16/conv1", (2 / 330) ** 0.5),
+        ("vgg11", "features_8", (2 / (9 * 256)) ** 0.5),
+        ("alexnet", "features_6", (1 / 3 / (9 * 192)) ** 0.5),
+        ("alexnet_2012", "features_8", 0.01),
+        ("googlenet", "inception4a/branch2_1/conv", 0.01),
+        ("inception_v3", "Mixed_6e/branch7x7_2/conv", 0.1),
+        ("inception_v3", "AuxLogits/fc", 0.001),
+        ("squeezenet1_1", "features_12/expand3x3", (2 / (9 * 64)) ** 0.5),
+        ("squeezenet1_1", "classifier_1", 0.01),
+    ],
+)
+def test_families_draw_as_published(variant, path, deviation):
+    kernel = _parameter(variant, f"{path}/kernel", image_size=96)
+    assert kernel.std() == pytest.approx(deviation, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("features_0", 0), ("features_4", 1), ("features_8", 0), ("classifier_4", 1)],
+)
+def test_biases_of_alexnet_2012_start_at_one_where_the_paper_says(name, value):
+    assert (_parameter("alexnet_2012", f"{name}/bias", image_size=96) == value).all()
+
+
+@pytest.mark.parametrize(
+    ("variant", "norm"), [("resnet18", "bn2"), ("resnet50", "bn3"), ("resnet20_cifar", "bn2")]
+)
+def test_the_last_scale_of_each_block_starts_at_zero_on_request(variant, norm):
+    path = f"layer2_1/{norm}/scale"
+    assert (_parameter(variant, path) == 1).all()
+    assert (_parameter(variant, path, zero_init_last=True) == 0).all()
+    assert (_parameter(variant, "layer2_1/bn1/scale", zero_init_last=True) == 1).all()
+
+
+def _parameter(variant, path, *, image_size=32, **options):
+    model = create_model(variant, **options)
+    images = jnp.zeros((1, image_size, image_size, 3))
+
+    # One parameter: jit then leaves out all others, and the computation of the outputs.
+    @jax.jit
+    def draw(key):
+        leaf = model.init(key, images)["params"]
+        for part in path.split("/"):
+            leaf = leaf[part]
+        return leaf
+
+    return draw(jax.random.key(0))
