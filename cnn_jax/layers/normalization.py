@@ -145,7 +145,8 @@ def batch_norm_statistics(
         New running mean and variance, [C] each.
 
     Raises:
-        InputError: for a momentum outside [0, 1], or a count of 1, which has no unbiased variance.
+        InputError: for a momentum outside [0, 1], a count of 1, which has no unbiased variance, or
+            vectors of several lengths.
 
     >>> zero, one = jnp.zeros(1), jnp.ones(1)
     >>> batch_norm_statistics(zero, one, 2 * one, 3 * one, momentum=0.5, count=4)
@@ -153,15 +154,18 @@ def batch_norm_statistics(
     """
     if not 0 <= momentum <= 1:
         raise InputError(
-            f"`momentum` (={momentum}) must be from 0 to 1: "
-            "it is the share that the old value keeps"
+            f"`momentum` (={momentum}) must be from 0 to 1: it is the share of the old value"
         )
     if count is not None and count < 2:
         raise InputError(
             f"`count` (={count}) must be at least 2 for an unbiased variance: use a larger batch"
         )
-    old_mean, old_var = floats(old_mean, name="old_mean"), floats(old_var, name="old_var")
-    mean, var = floats(mean, name="mean"), floats(var, name="var")
+    old_mean = floats(old_mean, ("channels",), name="old_mean")
+    others = {"old_var": old_var, "mean": mean, "var": var}
+    old_var, mean, var = (
+        vector(value, name=name, length=old_mean.size, what="channel")
+        for name, value in others.items()
+    )
     unbiased = var if count is None else var * (count / (count - 1))
     return (
         momentum * old_mean + (1 - momentum) * mean,
