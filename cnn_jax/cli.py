@@ -13,6 +13,7 @@ from rich.console import Console
 
 from cnn_jax import __version__, models, optim, schedules
 from cnn_jax.errors import InputError
+from cnn_jax.predict_command import predict_images
 
 if TYPE_CHECKING:  # what needs seconds to import is imported by the commands that use it
     from cnn_jax.data import Dataset
@@ -160,6 +161,9 @@ def evaluate_run(run: Path, data: str | None) -> None:
         f"accuracy {100 * tally.accuracy:.2f} % ({tally.correct:,} of {tally.count:,}), "
         f"loss {tally.mean_loss:.4f}"
     )
+
+
+cnn_jax.add_command(predict_images)
 
 
 def experiment(make_recipe: Callable, *, data: str, name: str) -> None:

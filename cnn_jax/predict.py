@@ -1,0 +1,294 @@
+"""What a network sees in photographs."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import numpy as np
+from PIL import Image
+
+from cnn_jax import models
+from cnn_jax.data.decoding import read_input
+from cnn_jax.errors import InputError
+from cnn_jax.steps import normalize, to_float
+from cnn_jax.weights import load_weights
+from cnn_jax.weights.pretrained import (
+    PRETRAINED,
+    Preprocessing,
+    default_preprocessing,
+    imagenet_names,
+    pretrained_file,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A network, with what it takes to show it a photograph and to read its answer.
+
+    Attributes:
+        model: the network.
+        variables: its parameters and statistics.
+        preprocessing: how photographs are prepared for it.
+        class_names: the name of output k at position k.
+    """
+
+    model: nn.Module
+    variables: dict
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A class that an image may belong to.
+
+    Attributes:
+        index: number of the class.
+        name: its name.
+        probability: what the network gives it, 0 to 1.
+    """
+
+    index: int
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network makes of a file.
+
+    Attributes:
+        path: the file.
+        guesses: the most probable classes, best first; empty where the file cannot be used.
+        error: why it cannot be used, in a sentence.
+    """
+
+    path: Path
+    guesses: tuple[Guess, ...] = ()
+    error: str | None = None
+
+
+def classifier_of_run(workdir: str | Path) -> Classifier:
+    """Read the classifier that a run has trained.
+
+    Args:
+        workdir: the run directory.
+
+    Returns:
+        The best network of the run; photographs are resized to cover its training images' size.
+
+    Raises:
+        InputError: the directory is no run directory, has no checkpoint, or its images have
+            neither one channel nor three.
+    """
+    from cnn_jax.trained import load_run  # imports what only a run directory needs
+
+    run = load_run(workdir)
+    height, width, _ = run.description["recipe"]["data"]["image_shape"]
+    preprocessing = Preprocessing(
+        size=(height, width),
+        crop_fraction=1.0,
+        mean=run.normalization.mean,
+        std=run.normalization.std,
+    )
+    return Classifier(run.model, run.variables, preprocessing, run.class_names)
+
+
+def pretrained_classifier(name: str) -> Classifier:
+    """Read a classifier whose weights an installed package brings.
+
+    Args:
+        name: one of `cnn_jax.weights.pretrained.PRETRAINED`.
+
+    Returns:
+        The network, with ImageNet's 1,000 classes.
+
+    Raises:
+        InputError: no weights are known for the name, or a package is not installed.
+    """
+    if name not in PRETRAINED:
+        models.create_model(name)  # raises for a name that is none
+    file, names = pretrained_file(name), imagenet_names()
+    model = models.create_model(name)
+    return Classifier(model, load_weights(model, file), PRETRAINED[name].preprocessing, names)
+
+
+def classifier_from_weights(
+    name: str,
+    source: str | Path,
+    *,
+    class_names: Sequence[str] | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> Classifier:
+    """Read a classifier from a file of weights.
+
+    Args:
+        name: of the model.
+        source: as for `load_weights`.
+        class_names: the names of the classes, as many as the weights have outputs; None for
+            numbers, and as many outputs as the model has by default.
+        preprocessing: how photographs are prepared; None for `default_preprocessing`.
+
+    Returns:
+        The classifier.
+
+    Raises:
+        InputError: the model is unknown, the weights do not fit it, or nothing is known about the
+            preprocessing.
+    """
+    options = {"num_classes": len(class_names)} if class_names else {}
+    if preprocessing is not None and preprocessing.channels != 3:
+        options["in_channels"] = preprocessing.channels
+    model = models.create_model(name, **options)
+    preprocessing = preprocessing or default_preprocessing(name, model)
+    shape = (*preprocessing.size, preprocessing.channels)
+    variables = load_weights(model, source, image_shape=shape)
+    names = class_names or [f"class {index}" for index in range(model.num_classes)]
+    return Classifier(model, variables, preprocessing, tuple(names))
+
+
+def find_images(paths: Iterable[str | Path]) -> list[Path]:
+    """List image files: those given, and those in the folders given and in the folders there.
+
+    Args:
+        paths: files, whatever their names, and folders.
+
+    Returns:
+        The files; those of a folder in the order of their names, hidden ones left out.
+
+    Raises:
+        InputError: a path does not exist, or a folder holds no image.
+    """
+    files = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise InputError(f"`image` (={path}) does not exist: check the spelling")
+        if not path.is_dir():
+            files.append(path)
+            continue
+        suffixes = Image.registered_extensions()
+        found = sorted(
+            file
+            for file in path.rglob("*")
+            if file.suffix.lower() in suffixes
+            and not any(part.startswith(".") for part in file.relative_to(path).parts)
+            and file.is_file()
+        )
+        if not found:
+            raise InputError(f"`image` (={path}) is a folder without images: name another")
+        files += found
+    return files
+
+
+def predict(
+    classifier: Classifier, paths: Sequence[str | Path], *, top_k: int = 5, batch_size: int = 32
+) -> Iterator[Prediction]:
+    """Classify image files.
+
+    Threads read the images of the next batch while the network looks at one; at most two batches
+    are held. A file that cannot be read is told in its place, and does not stop the others.
+
+    Args:
+        classifier: the network.
+        paths: the files.
+        top_k: how many classes to tell of each; at most all there are.
+        batch_size: images that the network looks at together.
+
+    Yields:
+        A prediction for each file, in order.
+
+    Raises:
+        InputError: `top_k` or `batch_size` is below 1, or the network's answer is not finite.
+    """
+    for name, value in (("top_k", top_k), ("batch_size", batch_size)):
+        if value < 1:
+            raise InputError(f"`{name}` (={value}) must be at least 1")
+    paths = [Path(path) for path in paths]
+    batch_size = min(batch_size, len(paths))
+    logits_of = jax.jit(partial(_logits, classifier.model, classifier.preprocessing))
+    for chunk, images, errors in _batches(paths, classifier.preprocessing, batch_size):
+        logits = np.asarray(logits_of(classifier.variables, images))
+        for path, row, error in zip(chunk, logits, errors, strict=False):  # a batch is filled up
+            if error:
+                yield Prediction(path, error=error)
+                continue
+            if not np.isfinite(row).all():
+                raise InputError(f"the network's answer to {path} is not finite: use other weights")
+            yield Prediction(path, rank(row, classifier.class_names, top_k=top_k))
+
+
+def classify(classifier: Classifier, images: np.ndarray) -> jax.Array:
+    """Compute the logits of images that are of the right size already.
+
+    Args:
+        classifier: the network.
+        images: uint8 [N, H, W, C], as `cnn_jax.data.decoding.read_input` gives them.
+
+    Returns:
+        float32 [N, K].
+    """
+    return _logits(classifier.model, classifier.preprocessing, classifier.variables, images)
+
+
+def rank(logits: np.ndarray, class_names: Sequence[str], *, top_k: int) -> tuple[Guess, ...]:
+    """Name the most probable classes.
+
+    Args:
+        logits: float [K].
+        class_names: K names.
+        top_k: how many to name.
+
+    Returns:
+        The classes, best first; of equal ones the lower number first.
+
+    >>> [guess.name for guess in rank(np.array([0.0, 2.0, 1.0]), ("cat", "dog", "cow"), top_k=2)]
+    ['dog', 'cow']
+    """
+    exponentials = np.exp(logits.astype(np.float64) - logits.max())
+    probabilities = exponentials / exponentials.sum()
+    order = np.argsort(-probabilities, kind="stable")[:top_k]
+    return tuple(Guess(int(k), class_names[k], float(probabilities[k])) for k in order)
+
+
+def _logits(
+    model: nn.Module, preprocessing: Preprocessing, variables: dict, images: np.ndarray
+) -> jax.Array:
+    inputs = normalize(
+        to_float(jax.numpy.asarray(images)), mean=preprocessing.mean, std=preprocessing.std
+    )
+    return model.apply(variables, inputs)
+
+
+def _batches(
+    paths: list[Path], preprocessing: Preprocessing, batch_size: int
+) -> Iterator[tuple[list[Path], np.ndarray, list[str | None]]]:
+    """Read files in threads: a batch's paths, its images [batch_size, H, W, C], and errors."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        waiting: deque[tuple[list[Path], list[Future]]] = deque()
+        for start in range(0, len(paths), batch_size):
+            chunk = paths[start : start + batch_size]
+            waiting.append((chunk, [pool.submit(read_input, p, preprocessing) for p in chunk]))
+            if len(waiting) > 1:
+                yield _collected(*waiting.popleft(), preprocessing, batch_size)
+        while waiting:
+            yield _collected(*waiting.popleft(), preprocessing, batch_size)
+
+
+def _collected(
+    chunk: list[Path], reading: list[Future], preprocessing: Preprocessing, batch_size: int
+) -> tuple[list[Path], np.ndarray, list[str | None]]:
+    images = np.zeros((batch_size, *preprocessing.size, preprocessing.channels), np.uint8)
+    errors: list[str | None] = []
+    for position, future in enumerate(reading):
+        try:
+            images[position] = future.result()
+            errors.append(None)
+        except InputError as error:
+            errors.append(str(error))
+    return chunk, images, errors
