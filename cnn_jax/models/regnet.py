@@ -251,9 +251,9 @@ def _variant(depth, initial_width, slope, step, group_width, *, squeeze_excitati
 _x = partial(_variant, squeeze_excitation=False)
 _y = partial(_variant, squeeze_excitation=True)
 
-# The parameters of the reference code's models of figures 16 and 17 of the paper; 128 GF is of
-# the SEER and SWAG papers. timm's regnety_008 and regnety_080 round two widths differently; its
-# regnety_008_tv and regnety_080_tv are these.
+# The parameters of the reference code's models, with the widths that torchvision's checkpoints
+# have. timm's regnetx_004, regnety_008 and regnety_080 round a width differently; its
+# regnetx_004_tv, regnety_008_tv and regnety_080_tv are these.
 VARIANTS = {
     "regnet_x_400mf": _x(22, 24, 24.48, 2.54, 16),
     "regnet_x_800mf": _x(16, 56, 35.73, 2.28, 16),

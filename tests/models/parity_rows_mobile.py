@@ -20,17 +20,17 @@ def _row(name, build, stages=(), **options):
     return Row(name, build, image_size=64 if stages else None, stages=stages, **options)
 
 
-def _short_row(name, build, stages):
-    """Make a row for gradients, with two blocks a stage of a mobile network."""
+def _short_row(name, build, stages, *, depth=2, gradients=True):
+    """Make a row with a few blocks a stage of a mobile network."""
 
     def build_short():
         model = build()
         for index, stage in enumerate(model.blocks):
-            model.blocks[index] = stage[:2]
+            model.blocks[index] = stage[:depth]
         return model
 
-    short = tuple(stage[:2] for stage in create_model(name).stages)
-    return _row(name, build_short, stages, gradients=True, options={"stages": short})
+    short = tuple(stage[:depth] for stage in create_model(name).stages)
+    return _row(name, build_short, stages, gradients=gradients, options={"stages": short})
 
 
 def _scaled(generate, name, **multipliers):
@@ -70,6 +70,7 @@ _MOBILE_ROWS = [
 ]
 
 _lite0 = partial(_create, "tf_efficientnet_lite0")
+_V2_STAGES = _numbered("blocks.", 0, 1, 2, 4, 5)
 _v2_s = partial(_create, "efficientnetv2_s", bn_eps=1e-3)
 
 _EFFICIENTNET_ROWS = [
@@ -87,9 +88,10 @@ _EFFICIENTNET_ROWS = [
         for index in range(1, 5)
     ),
     # With random weights the values grow through all 40 blocks until each gate is 0 or 1, and
-    # rounding turns some over: only fewer blocks can be compared.
+    # rounding turns some over: only fewer blocks can be compared, for gradients still fewer.
     _row("efficientnet_v2_s", _v2_s),
-    _short_row("efficientnet_v2_s", _v2_s, _numbered("blocks.", 0, 1, 2, 4, 5)),
+    _short_row("efficientnet_v2_s", _v2_s, _V2_STAGES, gradients=False),
+    _short_row("efficientnet_v2_s", _v2_s, _V2_STAGES, depth=1),
     _row("efficientnet_v2_m", partial(_create, "efficientnetv2_m")),
     _row("efficientnet_v2_l", partial(_create, "efficientnetv2_l")),
 ]
