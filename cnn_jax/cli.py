@@ -16,6 +16,8 @@ from cnn_jax.errors import InputError
 from cnn_jax.predict_command import predict_images
 
 if TYPE_CHECKING:  # what needs seconds to import is imported by the commands that use it
+    import flax.linen as nn
+
     from cnn_jax.data import Dataset
     from cnn_jax.recipe import Recipe
     from cnn_jax.train import Result
@@ -122,7 +124,7 @@ def train(
     given = {"momentum": momentum, "weight_decay": weight_decay}
     given = {name: value for name, value in given.items() if value is not None}
     recipe = Recipe(
-        model=models.create_model(model, num_classes=dataset.num_classes),
+        model=_model_for(model, dataset),
         data=dataset,
         optimizer=_with_options(_OPTIMIZERS[optimizer], given),
         schedule=partial(_SCHEDULES[schedule], learning_rate=learning_rate),
@@ -243,6 +245,17 @@ def _load(data: str, validation: float, split_seed: int, data_dir: Path | None) 
 
     size = int(validation) if validation >= 1 and validation.is_integer() else validation
     return load(data, validation=size, split_seed=split_seed, data_dir=data_dir)
+
+
+def _model_for(name: str, dataset: "Dataset") -> "nn.Module":
+    height, _, channels = dataset.image_shape
+    model = models.create_model(name, num_classes=dataset.num_classes, in_channels=channels)
+    if not hasattr(model, "image_size"):
+        raise InputError(
+            f"`model` (={name}) classifies signals, and {dataset.name} holds images: choose "
+            "another model"
+        )
+    return model.clone(image_size=height)
 
 
 def _train(recipe: "Recipe", workdir: Path, *, resume: bool, overwrite: bool) -> "Result":

@@ -1,5 +1,6 @@
 """The recipe: an immutable record of everything that determines a run."""
 
+import bisect
 import dataclasses
 import inspect
 from collections.abc import Callable
@@ -19,6 +20,10 @@ from cnn_jax.data import Dataset
 from cnn_jax.data.statistics import Normalization
 from cnn_jax.errors import InputError
 from cnn_jax.steps import Loss
+
+
+# No network asks for larger images than this.
+_LARGEST_MINIMUM = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,20 +178,25 @@ def _check_fit(recipe: Recipe) -> None:
         logits, _ = jax.eval_shape(recipe.model.init_with_output, jax.random.key(0), images)
         return logits.shape
 
+    def fits(size: int) -> bool:
+        try:
+            outputs(size, size)
+        except (ValueError, ArithmeticError):
+            return False
+        return True
+
     try:
         shape = outputs(height, width)
     except ValueError as error:
-        for size in range(max(height, width) + 1, 513):
-            try:
-                outputs(size, size)
-            except ValueError:
-                continue
-            raise InputError(
-                f"images of {recipe.data.name} are {height}x{width}, too small for `model` "
-                f"(={name}): it needs at least {size}x{size}, so choose larger images or another "
-                "model"
-            ) from error
-        raise
+        sizes = range(max(height, width) + 1, _LARGEST_MINIMUM + 1)
+        if not fits(_LARGEST_MINIMUM):
+            raise
+        least = sizes[bisect.bisect_left(sizes, True, key=fits)]
+        raise InputError(
+            f"images of {recipe.data.name} are {height}x{width}, too small for `model` "
+            f"(={name}): it needs at least {least}x{least}, so choose larger images or another "
+            "model"
+        ) from error
     if shape[-1] != recipe.data.num_classes:
         raise InputError(
             f"`model` (={name}) has {shape[-1]} outputs and {recipe.data.name} has "

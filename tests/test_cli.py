@@ -135,6 +135,8 @@ BAD_INPUT = {
         ["--model", "simple_cnn"],
         "too small for `model` (=simple_cnn",
     ),
+    "signals": (write_npz, ["--model", "cnn1d"], "`model` (=cnn1d) classifies signals, and scans"),
+    "patches": (write_npz, ["--model", "vit_tiny_patch16"], "of 8x8 pixels must have sides that"),
     "batch too large": (
         write_npz,
         ["--batch-size", "61"],
