@@ -228,6 +228,16 @@ def _originals(folder) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.parametrize("name", ["zip", "npz", "compressed npz"])
+def test_a_changed_number_is_noticed_where_there_are_checksums(tmp_path, name):
+    content = bytearray(_originals(tmp_path)[name])
+    at = content.find(pickles.floats(24)[40:60])
+    content[at if at > 0 else len(content) // 3] ^= 1
+    path = tmp_path / "w.pth"
+    path.write_bytes(content)
+    assert "damaged" in _refusal(path)
+
+
 def _mutate(content: bytes, rng: np.random.Generator) -> bytes:
     """Damage a file as disks, networks and malice do."""
     data = bytearray(content)
