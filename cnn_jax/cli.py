@@ -148,6 +148,22 @@ def list_models(pattern: str) -> None:
     click.echo("\n".join(names))
 
 
+@cnn_jax.command("summary")
+@click.argument("model")
+@click.option("--image-size", type=int, help="Pixels.  [default: what the model is meant for]")
+@click.option("--num-classes", type=int, help="Outputs.  [default: those of the published model]")
+@click.option("--batch-size", type=int, default=1, help="Images, for the estimate of memory.")
+def summarise(model: str, image_size: int | None, num_classes: int | None, batch_size: int) -> None:
+    """Show the layers of MODEL: shapes, parameters, multiply-adds, and the totals."""
+    from cnn_jax.inspect import summary, table
+
+    options = {} if num_classes is None else {"num_classes": num_classes}
+    record = summary(models.create_model(model, **options), image_size)
+    # As wide as the table, where the output is no terminal.
+    width = None if sys.stdout.isatty() else 200
+    Console(highlight=False, width=width).print(table(record, batch_size=batch_size))
+
+
 @cnn_jax.command("evaluate")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--data", help="Test images from elsewhere.  [default: those of the run]")

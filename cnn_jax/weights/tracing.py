@@ -51,10 +51,10 @@ class _Repeats:
         module = context.module
         if context.method_name != "__call__" or not module.path:
             return call(*args, **kwargs)
-        likeness = _likeness(module, args, kwargs)
+        alike = likeness(module, args, kwargs)
         depth = len(module.path)
-        if likeness in self._traced:
-            shapes, output = self._traced[likeness]
+        if alike in self._traced:
+            shapes, output = self._traced[alike]
             for (collection, *path), shape in shapes.items():
                 self.shapes[(collection, *module.path, *path)] = shape
             return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), output)
@@ -64,14 +64,23 @@ class _Repeats:
             for path, shape in self.shapes.items()
             if path[1 : 1 + depth] == module.path
         }
-        if likeness is not None and all(map(_is_array, jax.tree.leaves(output))):
+        if alike is not None and all(map(is_array, jax.tree.leaves(output))):
             specs = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), output)
-            self._traced[likeness] = (_flat(module.variables) | inside, specs)
+            self._traced[alike] = (_flat(module.variables) | inside, specs)
         return output
 
 
-def _likeness(module: nn.Module, args: tuple, kwargs: dict) -> Hashable | None:
-    """Tell what the shapes of a module's variables depend on; None where that has no hash."""
+def likeness(module: nn.Module, args: tuple, kwargs: dict) -> Hashable | None:
+    """Tell what a module's variables and its outputs in evaluation have their shapes from.
+
+    Args:
+        module: bound, in a call.
+        args: of the call.
+        kwargs: of the call.
+
+    Returns:
+        A key that is equal for modules that are alike; None where a field has no hash.
+    """
     fields = tuple(
         (name, getattr(module, name))
         for name in module.__dataclass_fields__
@@ -80,16 +89,17 @@ def _likeness(module: nn.Module, args: tuple, kwargs: dict) -> Hashable | None:
         if name not in ("name", "parent") and not name.endswith("_init") and "drop" not in name
     )
     leaves, structure = jax.tree.flatten((args, kwargs))
-    inputs = tuple((leaf.shape, leaf.dtype) if _is_array(leaf) else leaf for leaf in leaves)
-    likeness = (type(module), fields, structure, inputs)
+    inputs = tuple((leaf.shape, leaf.dtype) if is_array(leaf) else leaf for leaf in leaves)
+    key = (type(module), fields, structure, inputs)
     try:
-        hash(likeness)
+        hash(key)
     except TypeError:
         return None
-    return likeness
+    return key
 
 
-def _is_array(value: object) -> bool:
+def is_array(value: object) -> bool:
+    """Whether a value is an array, or stands for one in a trace."""
     return hasattr(value, "shape") and hasattr(value, "dtype")
 
 
