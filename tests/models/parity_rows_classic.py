@@ -87,16 +87,17 @@ ROWS = [
         stages=("features.2", "features.6", "features.13", "features.14"),
         translate=_from_chw,
     ),
+    # Sizes at which rounding up matters in the pooling.
     Row(
         "squeezenet1_0",
         _TORCHVISION.squeezenet1_0,
-        image_size=64,
+        image_size=66,
         stages=("features.1", "features.5", "features.10", "features.12"),
     ),
     Row(
         "squeezenet1_1",
         _TORCHVISION.squeezenet1_1,
-        image_size=64,
+        image_size=68,
         stages=("features.1", "features.4", "features.7", "features.12"),
         gradients=True,
     ),
