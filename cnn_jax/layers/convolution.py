@@ -120,11 +120,23 @@ def convolution(
             padding=pads[axis],
             dilation=dilations[axis],
         )
-    if padding_mode != "zero":
+    if padding_mode != "zero" or _beyond_reach(pads, kernel, dilations):
         images, pads = pad(images, pads, mode=padding_mode), ((0, 0), (0, 0))
     shifting = not plain and _shifting_pays(images, kernel, groups)
     form = _shifted if shifting else _compiled
     return _add_bias(form(images, kernel, strides, pads, dilations, groups), bias)
+
+
+def _beyond_reach(pads, kernel: jax.Array, dilations: tuple[int, int]) -> bool:
+    """Whether some positions see padding alone, so that the gradient would crop, not pad.
+
+    As a convolution with a negative padding the gradient would be wrong: XLA's CPU backend reads
+    beside the images there (openxla/xla issue 48713, seen in jaxlib 0.10.2).
+    """
+    return any(
+        max(sides) > gap * (length - 1)
+        for sides, gap, length in zip(pads, dilations, kernel.shape[:2], strict=True)
+    )
 
 
 def _shifting_pays(images: jax.Array, kernel: jax.Array, groups: int) -> bool:
@@ -391,8 +403,8 @@ def transposed_convolution(
         images,
         _turned_kernel(kernel, groups).astype(images.dtype),
         window_strides=(1, 1),
-        # XLA's CPU backend reads beside the images where a padding is negative at stride 1 (seen
-        # in jaxlib 0.10.2), so what it should cut off the images is cut off the output.
+        # What a negative padding would cut off the images is cut off the output: see
+        # `_beyond_reach`.
         padding=[(max(before, 0), max(after, 0)) for before, after in pads],
         lhs_dilation=strides,
         rhs_dilation=dilations,
