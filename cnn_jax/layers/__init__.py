@@ -21,7 +21,6 @@ from cnn_jax.layers.convolution import (
     convolution1d,
     depthwise_convolution,
     pad,
-    transposed_convolution,
     true_convolution,
 )
 from cnn_jax.layers.modules import (
@@ -50,6 +49,7 @@ from cnn_jax.layers.pooling import (
     max_pool1d,
 )
 from cnn_jax.layers.regularization import channel_dropout, drop_path, dropout
+from cnn_jax.layers.transposed import transposed_convolution
 
 __all__ = [
     "BatchNorm",

@@ -11,13 +11,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from cnn_jax.layers.arguments import floats
-from cnn_jax.layers.convolution import convolution, convolution1d, transposed_convolution
+from cnn_jax.layers.convolution import convolution, convolution1d
 from cnn_jax.layers.normalization import (
     batch_norm,
     batch_norm_eval,
     batch_norm_statistics,
     layer_norm,
 )
+from cnn_jax.layers.transposed import transposed_convolution
 from cnn_jax.reference.arguments import Padding, Pair, check_groups, pair, whole
 
 Initializer = nn.initializers.Initializer
