@@ -33,9 +33,17 @@ class Value:
 
     @property
     def receptive_field(self) -> tuple[int, ...] | None:
-        """Pixels along each axis of the image; None where it is not defined."""
+        """Pixels along each axis of the image; None where it is not defined.
+
+        Of numbers that summarise maps, that of a position of those maps.
+        """
         extents = tuple(part.extent for part in self.field or ())
         return extents if extents and None not in extents else None
+
+    @property
+    def is_map(self) -> bool:
+        """Whether its positions are places in the image."""
+        return bool(self.field) and all(isinstance(part, Track) for part in self.field)
 
 
 @dataclasses.dataclass
@@ -105,10 +113,9 @@ class Execution:
                 if edge["border"] == "enter":
                     self._starts[edge["call"]] = equations, index, values
                 outputs = self._cross(equation, inputs, moved)
-            values.update(zip(equation.outvars, outputs, strict=True))
-            if until is not None and equation.primitive is EDGE:
                 if (edge["border"], edge["call"]) == ("leave", until):
                     return outputs
+            values.update(zip(equation.outvars, outputs, strict=True))
         return []
 
     def _operate(self, equation, inputs: list[Value], moved) -> list[Value]:

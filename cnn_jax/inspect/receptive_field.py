@@ -236,9 +236,13 @@ _RULES = {
     "squeeze": _reduce,
     "transpose": _transpose,
 }
-_ELEMENTWISE = frozenset(
-    "abs add add_any and asinh atan2 cbrt ceil clamp convert_element_type copy copy_p cos cosh div "
-    "eq erf erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite le log log1p logistic lt "
-    "max min mul ne neg nextafter not or pow reduce_precision rem round rsqrt select_n sign sin "
-    "sinh sqrt square stop_gradient sub tan tanh xor".split()
-)
+# fmt: off
+_ELEMENTWISE = frozenset((
+    "abs", "add", "add_any", "and", "asinh", "atan2", "cbrt", "ceil", "clamp", "copy", "copy_p",
+    "convert_element_type", "cos", "cosh", "div", "eq", "erf", "erf_inv", "erfc", "exp", "exp2",
+    "expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le", "log", "log1p", "logistic",
+    "lt", "max", "min", "mul", "ne", "neg", "nextafter", "not", "or", "pow", "reduce_precision",
+    "rem", "round", "rsqrt", "select_n", "sign", "sin", "sinh", "sqrt", "square", "stop_gradient",
+    "sub", "tan", "tanh", "xor",
+))
+# fmt: on

@@ -199,7 +199,7 @@ def _layers(program: Program, execution: Execution) -> tuple[Layer, ...]:
                     statistics=own["batch_stats"],
                     macs=counts.macs,
                     activations=counts.activations,
-                    receptive_field=output.receptive_field if output else None,
+                    receptive_field=output.receptive_field if output and output.is_map else None,
                 )
             )
     # What evaluation does not call.

@@ -51,6 +51,7 @@ def _cells(layer: Layer) -> tuple[str, ...]:
 
 def _totals(record: Summary, batch_size: int) -> list[str]:
     field = record.receptive_field
+    seen = f"{_shape(field)} pixels" if field else "not defined, or the whole image"
     batch = "1 image" if batch_size == 1 else f"{batch_size:,} images"
     rows = {
         "parameters": f"{record.parameters:,} trainable"
@@ -59,9 +60,7 @@ def _totals(record: Summary, batch_size: int) -> list[str]:
         "activations": f"{record.activations / 1e6:.2f} M an image",
         "memory": f"about {_bytes(record.inference_bytes(batch_size))} for inference, "
         f"{_bytes(record.training_bytes(batch_size))} for training with momentum, {batch}",
-        "receptive field": f"{_shape(field)} pixels"
-        if field
-        else "not defined, or the whole image",
+        "receptive field": seen,
     }
     return [f"{name:<16} {value}" for name, value in rows.items()]
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax import layers
+from cnn_jax.models.features import mark
 
 
 class LeNet5(nn.Module):
@@ -47,9 +48,9 @@ class LeNet5(nn.Module):
         conv = partial(layers.Conv, kernel_size=5, dtype=self.dtype)
 
         x = self.activation(conv(6, padding=self.padding, name="conv1")(images))
-        x = self.pool(x, window=2, stride=2)
+        x = self.pool(mark(self, "conv1", x), window=2, stride=2)
         x = self.activation(conv(16, name="conv2")(x))
-        x = self.pool(x, window=2, stride=2)
+        x = self.pool(mark(self, "conv2", x), window=2, stride=2)
         if self.convolutional_c5:
             x = self.activation(conv(120, name="conv3")(x))
             x = x.reshape(x.shape[0], -1)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax import layers
+from cnn_jax.models.features import mark
 
 
 class SimpleCNN(nn.Module):
@@ -39,7 +40,8 @@ class SimpleCNN(nn.Module):
         for index, width in enumerate(self.widths, start=1):
             x = layers.Conv(width, padding=1, dtype=self.dtype, name=f"conv{index}")(x)
             x = layers.BatchNorm(dtype=self.dtype, name=f"bn{index}")(x, train=train)
-            x = layers.max_pool(nn.relu(x), window=2, stride=2)
+            x = mark(self, f"conv{index}", nn.relu(x))
+            x = layers.max_pool(x, window=2, stride=2)
         x = x.reshape(x.shape[0], -1)
         x = nn.Dropout(self.flatten_drop_rate, deterministic=not train)(x)
         x = nn.relu(layers.Dense(self.hidden, dtype=self.dtype, name="fc1")(x))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax import layers
+from cnn_jax.models.features import mark
 
 
 class ThreeBlockCNN(nn.Module):
@@ -53,7 +54,7 @@ class ThreeBlockCNN(nn.Module):
                 name = f"conv{block}_{index}"
                 x = layers.Conv(width, padding=1, dtype=self.dtype, name=name)(x)
                 x = norm_relu(x, f"bn{block}_{index}")
-            x = layers.max_pool(x, window=2, stride=2)
+            x = layers.max_pool(mark(self, name, x), window=2, stride=2)
             x = nn.Dropout(
                 self.block_drop_rate, broadcast_dims=dropped_together, deterministic=not train
             )(x)
