@@ -7,7 +7,17 @@ The photographs are scikit-learn's and scikit-image's samples; nothing is downlo
 to our network and to a network in PyTorch, which is written out below, from the same file of
 weights.
 
-Measured: to be filled in.
+Measured: the logits, from -3.97 to 11.40, differ by at most 1.1e-5. The most probable class, and
+what the network gives it:
+
+    china.jpg            palace 29.8 % (bell cote 17.1 %, monastery 6.6 %)
+    flower.jpg           daisy 31.5 % (it is a dahlia, which ImageNet does not have)
+    astronaut.png        football helmet 16.2 % (ImageNet has neither astronauts nor spacesuits)
+    camera.png           tripod 93.7 %
+    chelsea.png          tiger cat 39.5 % (Egyptian cat 35.5 %, tabby 17.0 %)
+    coffee.png           espresso 95.1 %
+    motorcycle_left.png  moped 54.0 % (motor scooter 12.0 %, disk brake 7.5 %)
+    rocket.jpg           missile 27.2 % (projectile 18.9 %)
 """
 
 import importlib
