@@ -58,7 +58,9 @@ def test_a_missing_package_is_named(monkeypatch, module, call):
 
 
 def test_a_model_without_known_weights():
-    with pytest.raises(InputError, match=r"no pretrained weights are known for `model` \(='resnet50"):
+    with pytest.raises(
+        InputError, match=r"no pretrained weights are known for `model` \(='resnet50"
+    ):
         pretrained_file("resnet50")
 
 
