@@ -71,23 +71,33 @@ def transposed_convolution(
     pads = _turned_padding(
         images.shape[1:3], kernel.shape[:2], strides, padding, output_padding, dilations
     )
+    turned = _turned_kernel(kernel, groups).astype(images.dtype)
+    return add_bias(_spaced_convolution(images, turned, strides, pads, dilations, groups), bias)
+
+
+def _spaced_convolution(images, kernel, strides, pads, dilations, groups):
+    """Convolve images whose pixels are spaced out by the strides; a padding may be negative.
+
+    The compiler always gets a padding of 1 or more, and what that is too much is cut off the
+    output. XLA's CPU backend reads beside the images where a padding is negative (openxla/xla issue
+    48713), and its simplifier aborts where it is 0, stride and kernel are 2, and in the other
+    direction the kernel is larger than the image (both seen in jaxlib 0.10.2).
+    """
     output = lax.conv_general_dilated(
         images,
-        _turned_kernel(kernel, groups).astype(images.dtype),
+        kernel,
         window_strides=(1, 1),
-        # What a negative padding would cut off the images is cut off the output: XLA's
-        # CPU backend reads beside the images (openxla/xla issue 48713, seen in jaxlib 0.10.2).
-        padding=[(max(before, 0), max(after, 0)) for before, after in pads],
+        padding=[(max(before, 1), max(after, 1)) for before, after in pads],
         lhs_dilation=strides,
         rhs_dilation=dilations,
         feature_group_count=groups,
         dimension_numbers=LAYOUT,
     )
     rows, columns = (
-        slice(max(-before, 0), size - max(-after, 0))
+        slice(max(1 - before, 0), size - max(1 - after, 0))
         for (before, after), size in zip(pads, output.shape[1:3], strict=True)
     )
-    return add_bias(output[:, rows, columns], bias)
+    return output[:, rows, columns]
 
 
 def _turned_padding(sizes, kernels, strides, padding, output_padding, dilations):

@@ -135,6 +135,16 @@ def test_a_padding_beyond_the_kernel_s_reach_only_cuts():
     np.testing.assert_allclose(actual, call(padding=0)[:, 2:, 3:-2], **NEAR)
 
 
+def test_a_program_that_once_aborted_compiles():
+    """Kernel and stride 2, all that it adds cut off again, and few columns beside it."""
+    images = np.random.default_rng(0).normal(size=(1, 6, 2, 1)).astype(np.float32)
+    kernel = np.random.default_rng(1).normal(size=(2, 3, 1, 1)).astype(np.float32)
+    options = {"stride": (2, 3), "padding": ((2, 2), (0, 2))}
+    actual = jax.jit(partial(layers.transposed_convolution, **options))(images, kernel)
+    expected = reference.transposed_convolution(images[0], kernel, **options)
+    np.testing.assert_allclose(actual[0], expected, **NEAR)
+
+
 @given(cases.convolutions(transposed=True))
 def test_transposed_shapes_follow_the_law(case):
     images, kernel, _ = case.arrays
