@@ -221,6 +221,16 @@ def test_what_is_saved_is_whole_or_not_there(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_who_reads_the_old_file_goes_on_reading_it(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_weights(random_variables(small_model()), path)
+    content = path.read_bytes()
+    with path.open("rb") as old:
+        save_weights(random_variables(small_model(), seed=1), path)
+        assert old.read() == content
+    assert path.read_bytes() != content
+
+
 def test_a_file_can_be_saved_over_the_one_that_was_loaded(tmp_path):
     path, model = tmp_path / "w.safetensors", small_model()
     save_weights(random_variables(model), path)
