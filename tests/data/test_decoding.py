@@ -87,7 +87,7 @@ def test_of_an_animation_the_first_frame(tmp_path):
 
 
 @pytest.mark.parametrize("crop_fraction", [0.875, 0.9, 1.0])
-@pytest.mark.parametrize("size", [(48, 32), (37, 91), (64, 64), (1000, 31)])
+@pytest.mark.parametrize("size", [(48, 32), (37, 91), (64, 64), (1000, 31), (67, 64), (64, 67)])
 def test_resizing_is_torchvision_s(size, crop_fraction):
     from tests.parity import torchvision
 
