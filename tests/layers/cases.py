@@ -1,11 +1,22 @@
 """Random cases: for each operation, arrays and options that fit together."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from hypothesis import strategies as st
 
 MODES = ("zero", "reflect", "edge", "wrap")
+
+# Programs of a random shape run once, so compiling them is what takes the time.
+hasty_jit = partial(
+    jax.jit,
+    compiler_options={
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    },
+)
 
 
 class Case(NamedTuple):
