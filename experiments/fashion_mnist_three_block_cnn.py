@@ -3,7 +3,10 @@
     apt-get install dataset-fashion-mnist
     python experiments/fashion_mnist_three_block_cnn.py
 
-Measured: to be filled in.
+Measured on 2 CPU cores that much other work shared: 93.02 % test accuracy after 16 epochs (seed 0;
+validation 93.68 %), in 6,315 s. Alone on the cores an epoch takes about 125 s, so the whole 35
+minutes. That run took maximum pooling in the compiler's form; the faster form since then shares the
+gradient of ties differently, so the last digits may differ.
 """
 
 from functools import partial
