@@ -286,5 +286,5 @@ def test_the_progress_bar(tmp_path, no_colour):
 def test_help_lists_every_command(monkeypatch, capsys):
     assert call(monkeypatch, "--help") == 0
     output = capsys.readouterr().out
-    for name in ("train", "models", "evaluate"):
+    for name in ("train", "models", "summary", "evaluate", "predict"):
         assert re.search(rf"^  {name} ", output, re.MULTILINE)
