@@ -1,0 +1,19 @@
+"""What the package adds to the time of importing JAX and Flax."""
+
+from tests.conftest import ROOT, python
+
+_PROGRAM = """
+import time
+import jax, flax.linen
+start = time.process_time()
+import cnn_jax
+cnn_jax.create_model, cnn_jax.list_models
+print(time.process_time() - start)
+"""
+
+
+def test_importing_the_package_and_its_models_takes_less_than_half_a_second():
+    """Of CPU time, so that what else the machine does is left out; 0.1 s when this was written."""
+    done = python("-c", _PROGRAM, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 0.5
