@@ -139,6 +139,16 @@ def test_parameters_of_networks_for_cifar_are_the_published(name, parameters):
     assert summary(create_model(name)).parameters == parameters
 
 
+@pytest.mark.parametrize(("layers", "macs"), [(20, 40.55e6), (56, 125.49e6), (110, 252.89e6)])
+def test_multiply_adds_of_residual_networks_for_cifar_are_the_published(layers, macs):
+    """Lin et al. 2020, "HRank", tables 2 and 3, before pruning; and by hand."""
+    record = summary(create_model(f"resnet{layers}_cifar"))
+    assert record.macs == pytest.approx(macs, rel=1e-3)
+    stem_and_classifier = 32 * 32 * 16 * 27 + 640
+    # Each stage has half the resolution and twice the width; two convolutions halve their inputs.
+    assert record.macs == stem_and_classifier + (layers - 3) * 32 * 32 * 16 * 16 * 9
+
+
 def test_the_table_is_the_published_one():
     """Compare with the file that the figures come from, where it lies beside the project."""
     places = [folder / "shared/reference/torchvision_weights.csv" for folder in ROOT.parents]
