@@ -1,0 +1,77 @@
+"""The README: its Python runs, its commands parse, its files are there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import cnn_jax
+from cnn_jax import cli
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def test_the_recipe_trains(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (program,) = [block for block in blocks("python") if "Recipe" in block]
+    exec(program, {})
+    assert float(capsys.readouterr().out.splitlines()[-1]) > 0.8
+
+
+def test_the_other_programs_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = cnn_jax.create_model("resnet18")
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
+    cnn_jax.save_weights(zeros, "resnet18.safetensors")
+    others = [block for block in blocks("python") if "Recipe" not in block]
+    for program in others:
+        exec(program, {"images": jnp.zeros((1, 32, 32, 3))})
+    assert Path("mine.safetensors").read_bytes() == Path("resnet18.safetensors").read_bytes()
+    assert len(others) == 2
+
+
+COMMANDS = [
+    line.partition("&&")[2].strip() if "&&" in line else line
+    for block in blocks("sh")
+    for line in (line.partition("  #")[0].strip() for line in block.splitlines())
+    if re.search(r"(^|&& )cnn-jax ", line)
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_parse(command):
+    name, *arguments = shlex.split(command)[1:]
+    cli.cnn_jax.commands[name].make_context(name, arguments)
+
+
+def test_there_are_commands_to_parse():
+    assert len(COMMANDS) > 8
+
+
+def test_what_it_points_to_is_there():
+    """Pictures and tables linked, and experiments named."""
+    linked = re.findall(r"\]\(([^)]+)\)", README)
+    named = re.findall(r"experiments/\w+\.(?:py|md)|cnn_jax/\w+/\w+\.py", README)
+    assert linked
+    for path in {*linked, *named}:
+        assert (ROOT / path).is_file(), path
+
+
+def test_figures_are_those_of_the_experiments():
+    """Each row of the table of results quotes its experiment's docstring."""
+    rows = re.findall(r"^\| (.+) \| (.+) \| `python (experiments/\S+\.py)", README, re.MULTILINE)
+    assert len(rows) >= 5
+    for _, result, script in rows:
+        docstring = (ROOT / script).read_text().partition('"""')[2].partition('"""')[0]
+        figures = re.findall(r"\d+\.\d+(?: %|e-\d)", result)
+        for figure in figures:
+            assert figure in docstring, (script, figure)
