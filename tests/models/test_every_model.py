@@ -36,7 +36,7 @@ SMALL = {
     "alexnet": (63, {}),
     "alexnet_2012": (63, {}),
     "cnn1d": (16, {"widths": (8, 16, 8)}),
-    "convnext_tiny": (32, {"depths": (1, 1, 2, 1), "features": (8, 16, 16, 24)}),
+    "convnext_tiny": (32, {"depths": (1, 1, 1, 1), "features": (8, 16, 16, 24)}),
     "densenet121": (32, {"depths": (1, 2, 1, 1)}),
     "densenet_bc_100_12_cifar": (8, {"depths": (2, 1, 1)}),
     "efficientnet_b0": (32, _short_stages("efficientnet_b0")),
@@ -64,6 +64,8 @@ SMALL = {
     "vit_tiny_patch16": (32, {"depth": 2, "image_size": 32}),
     "wrn_16_4_cifar": (8, {"depth": 10}),
 }
+# One of each module, for what cannot depend on its table.
+KINDS = list({type(create_model(name)): name for name in SMALL}.values())
 WITH_DROP_PATH = [name for name in SMALL if hasattr(create_model(name), "drop_path_rate")]
 
 
@@ -113,7 +115,7 @@ def test_evaluation_needs_no_rng_and_changes_nothing(name):
     assert {path[0] for path in program.shapes} <= {"params", "batch_stats"}
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", KINDS)
 def test_evaluation_returns_the_statistics_that_it_was_given(name):
     model, images = small_model(name), small_images(name)
     variables = variables_like(model, images)
@@ -167,7 +169,7 @@ def test_evaluation_compiles_once_for_each_shape(name):
         assert metrics["count"] == count
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", KINDS)
 def test_parameters_and_statistics_stay_float32(name):
     model, images = small_model(name, dtype="bfloat16"), small_images(name)
     variables = variables_like(model, images)
@@ -182,7 +184,7 @@ def test_parameters_and_statistics_stay_float32(name):
         assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(tree))
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", KINDS)
 def test_without_a_classifier_come_its_inputs(name):
     images = small_images(name)
     size = images.shape[1:]
@@ -242,7 +244,7 @@ def test_no_two_blocks_share_a_drop_path_mask(name):
         assert module.broadcast_dims == tuple(range(1, branch.ndim))
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", KINDS)
 def test_nnx_can_wrap_it(name):
     model, images = small_model(name), small_images(name)
 
