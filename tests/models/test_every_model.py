@@ -39,17 +39,17 @@ SMALL = {
     "convnext_tiny": (32, {"depths": (1, 1, 1, 1), "features": (8, 16, 16, 24)}),
     "densenet121": (32, {"depths": (1, 2, 1, 1)}),
     "densenet_bc_100_12_cifar": (8, {"depths": (2, 1, 1)}),
-    "efficientnet_b0": (32, _short_stages("efficientnet_b0")),
-    "efficientnet_lite0": (33, _short_stages("efficientnet_lite0")),
-    "efficientnet_v2_s": (32, _short_stages("efficientnet_v2_s")),
+    "efficientnet_b0": (32, _short_stages("efficientnet_b0", blocks=2)),
+    "efficientnet_lite0": (33, _short_stages("efficientnet_lite0", blocks=2)),
+    "efficientnet_v2_s": (32, _short_stages("efficientnet_v2_s", blocks=2)),
     "googlenet": (32, {}),
     "inception_v3": (80, {}),
     "lenet5_1998": (32, {}),
     "mlp_512_256": (8, {}),
-    "mnasnet0_5": (32, _short_stages("mnasnet0_5")),
-    "mobilenet_v1_025": (32, _short_stages("mobilenet_v1_025")),
+    "mnasnet0_5": (32, _short_stages("mnasnet0_5", blocks=2)),
+    "mobilenet_v1_025": (32, _short_stages("mobilenet_v1_025", blocks=2)),
     "mobilenet_v2_050": (32, _short_stages("mobilenet_v2_050", blocks=2)),
-    "mobilenet_v3_small": (32, _short_stages("mobilenet_v3_small")),
+    "mobilenet_v3_small": (32, _short_stages("mobilenet_v3_small", blocks=2)),
     "preactresnet18_cifar": (8, {}),
     "regnet_y_400mf": (32, _short_stages("regnet_y_400mf")),
     "resnet18": (32, {"depths": (1, 1, 1, 1)}),
@@ -66,7 +66,12 @@ SMALL = {
 }
 # One of each module, for what cannot depend on its table.
 KINDS = list({type(create_model(name)): name for name in SMALL}.values())
-WITH_DROP_PATH = [name for name in SMALL if hasattr(create_model(name), "drop_path_rate")]
+# MobileNetV1 has no shortcuts, so nothing to drop.
+WITH_DROP_PATH = [
+    name
+    for name in SMALL
+    if hasattr(create_model(name), "drop_path_rate") and name != "mobilenet_v1_025"
+]
 
 
 def small_model(name: str, **options) -> nn.Module:
