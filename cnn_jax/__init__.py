@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cnn_jax.data import load as load_data
     from cnn_jax.errors import InputError
+    from cnn_jax.inspect import summary
     from cnn_jax.models import create_model, list_models
     from cnn_jax.models.features import extract_features
     from cnn_jax.recipe import Recipe
@@ -36,6 +37,7 @@ _PUBLIC = {
     "make_train_step": ("cnn_jax.steps", "make_train_step"),
     "run": ("cnn_jax.train", "run"),
     "save_weights": ("cnn_jax.weights", "save_weights"),
+    "summary": ("cnn_jax.inspect", "summary"),
 }
 
 __all__ = [
@@ -53,6 +55,7 @@ __all__ = [
     "make_train_step",
     "run",
     "save_weights",
+    "summary",
 ]
 
 
