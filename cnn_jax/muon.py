@@ -44,7 +44,7 @@ def muon(
     >>> import jax.numpy as jnp
     >>> tx, filters = muon(0.1), {"kernel": jnp.ones((1, 1, 1, 1)), "bias": jnp.ones(1)}
     >>> updates, _ = tx.update(filters, tx.init(filters), filters)
-    >>> float(updates["bias"][0].round(3))
+    >>> round(float(updates["bias"][0]), 3)
     -0.1
     """
     ranges.fraction("momentum", momentum, remedy="0.95 is usual")
