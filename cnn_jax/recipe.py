@@ -17,6 +17,7 @@ import optax
 from cnn_jax import losses, models, optim, schedules
 from cnn_jax.augment import Augmentation
 from cnn_jax.data import Dataset
+from cnn_jax.data.batches import total_steps
 from cnn_jax.data.statistics import Normalization
 from cnn_jax.errors import InputError
 from cnn_jax.steps import Loss
@@ -87,7 +88,7 @@ def check(recipe: Recipe) -> None:
             f"{recipe.data.name}: choose at most {images}"
         )
     _check_fit(recipe)
-    recipe.schedule(1)
+    recipe.schedule(total_steps(recipe.epochs, batch_size=recipe.batch_size, size=images))
 
 
 def describe(value: Any) -> Any:
