@@ -22,7 +22,6 @@ from cnn_jax.data.statistics import Normalization
 from cnn_jax.errors import InputError
 from cnn_jax.steps import Loss
 
-
 # No network asks for larger images than this.
 _LARGEST_MINIMUM = 512
 
