@@ -52,6 +52,17 @@ def test_deviation_and_bounds(initializer, deviation, largest):
         ("inception_v3", "AuxLogits/fc", 0.001),
         ("squeezenet1_1", "features_12/expand3x3", (2 / (9 * 64)) ** 0.5),
         ("squeezenet1_1", "classifier_1", 0.01),
+        ("mobilenet_v2", "conv_head", (2 / 1280) ** 0.5),
+        ("mobilenet_v2", "blocks_3_3/conv_dw", (2 / 9) ** 0.5),  # one filter for each channel
+        ("efficientnet_b0", "blocks_4_0/conv_pwl", (2 / 112) ** 0.5),
+        ("efficientnet_b0", "classifier", (1 / 3 / 1000) ** 0.5),
+        ("shufflenet_v2_x1_0", "stage3_3/branch2_0", (1 / 3 / 116) ** 0.5),
+        ("regnet_y_400mf", "s4/b6/conv2/conv", (2 / (9 * 440)) ** 0.5),
+        ("regnet_y_400mf", "head/fc", 0.01),
+        ("convnext_tiny", "stages_2/blocks_3/mlp/fc1", 0.02),
+        ("convnext_tiny", "stages_3/downsample_1", 0.02),
+        ("vit_tiny_patch16", "blocks_4/attn/qkv", 0.02),
+        ("vit_tiny_patch16", "patch_embed/proj", (1 / (16 * 16 * 3)) ** 0.5),
     ],
 )
 def test_families_draw_as_published(variant, path, deviation):
