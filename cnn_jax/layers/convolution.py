@@ -184,6 +184,7 @@ def _shifted(images, kernel, strides, pads, dilations, groups):
 
 
 def add_bias(output: jax.Array, bias: ArrayLike | None) -> jax.Array:
+    """Add a bias [F] to each filter's answers [N, H, W, F]; None adds nothing."""
     if bias is None:
         return output
     bias = vector(bias, name="bias", length=output.shape[-1], what="filter")
