@@ -73,9 +73,13 @@ def test_debian_s_folder_names_its_classes(tmp_path):
         (b"\0\0\x08\x03\0\0", r"is truncated: its header needs 16 bytes and has 6"),
         (b"<html>", r"is not an IDX file: .* begins with 3c 68 74 6d"),
         (b"", r"is not an IDX file: .* begins with nothing"),
-        (gzip.compress(idx(np.zeros((2, 3), np.uint8)))[:-9], r"truncated or damaged gzip file"),
+        (
+            gzip.compress(idx(np.zeros((2, 3), np.uint8)), mtime=0)[:-9],
+            r"truncated or damaged gzip file",
+        ),
         (b"\x1f\x8bno gzip at all", r"truncated or damaged gzip file"),
     ],
+    ids=["short", "long", "header", "html", "empty", "short gzip", "no gzip"],
 )
 def test_damaged_files(tmp_path, content, words):
     path = tmp_path / "broken"
