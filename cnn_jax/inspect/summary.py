@@ -52,7 +52,6 @@ class Summary:
         receptive_field: (height, width) in pixels, of a position of the maps that are pooled or
             flattened at the end; None where it is not defined: each position then depends on the
             whole image, as behind squeeze-and-excitation or attention.
-        input_bytes: of an image.
         used_bytes: most bytes for one image in use at a time in evaluation: what a layer takes and
             gives, and what the blocks around it took.
         kept_bytes: bytes for one image that the backward pass needs: what each module takes, and
@@ -64,7 +63,6 @@ class Summary:
     output_shape: tuple[int, ...]
     layers: tuple[Layer, ...]
     receptive_field: tuple[int, ...] | None
-    input_bytes: int
     used_bytes: int
     kept_bytes: int
 
@@ -166,14 +164,13 @@ def summary(
             image_shape = (image_size,) * (len(image_shape) - 1) + image_shape[-1:]
     program = trace(model, tuple(image_shape))
     execution = Execution(program)
-    image, output = program.jaxpr.jaxpr.invars[0].aval, execution.outputs[0]
+    (output,) = execution.outputs
     return Summary(
         model=type(model).__name__,
         image_shape=tuple(image_shape),
         output_shape=output.shape[1:],
         layers=_layers(program, execution),
         receptive_field=output.receptive_field,
-        input_bytes=image.size * image.dtype.itemsize,
         used_bytes=execution.most_bytes,
         kept_bytes=sum(value.bytes for value in execution.kept if value.field is not None),
     )
