@@ -4,9 +4,10 @@ Each is a function of a learning-rate schedule around another one, and keeps its
 state of the optimizer, where a checkpoint saves it:
 
     optimizer=partial(averaging.ema, decay=0.999, optimizer=optim.adamw)
-    variables = {**state.variables, "params": averaged(state.params, state.opt_state)}
+    model.apply(state.averaged_variables, images)
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -74,7 +75,7 @@ def lookahead(
     optimizer: Optimizer,
     steps: int = 5,
     pull: float = 0.5,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Look ahead a few steps, and go back part of the way (Zhang et al. 2019, algorithm 1).
 
     Args:
@@ -93,19 +94,23 @@ def lookahead(
     ranges.whole("steps", steps, remedy="5 is usual")
     ranges.positive("pull", pull, remedy="0.5 is usual")
     ranges.fraction("pull", pull, with_one=True, remedy="0.5 is usual")
-    inner = optax.lookahead(optimizer(learning_rate), sync_period=steps, slow_step_size=pull)
+    fast = optax.with_extra_args_support(optimizer(learning_rate))
+
+    def around(**extra):  # Optax's own does not hand further arguments on
+        bound = optax.GradientTransformation(fast.init, partial(fast.update, **extra))
+        return optax.lookahead(bound, sync_period=steps, slow_step_size=pull)
 
     def init(params):
         pair = optax.LookaheadParams.init_synced(params)
-        return AverageState(average=params, inner=inner.init(pair))
+        return AverageState(average=params, inner=around().init(pair))
 
-    def update(gradients, state, params):
+    def update(gradients, state, params, **extra):
         pair = optax.LookaheadParams(fast=params, slow=state.average)
-        updates, inner_state = inner.update(gradients, state.inner, pair)
+        updates, inner_state = around(**extra).update(gradients, state.inner, pair)
         slow = optax.apply_updates(state.average, updates.slow)
         return updates.fast, AverageState(average=slow, inner=inner_state)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def averaged(params: optax.Params, opt_state: optax.OptState) -> optax.Params:
@@ -118,5 +123,17 @@ def averaged(params: optax.Params, opt_state: optax.OptState) -> optax.Params:
     Returns:
         The average that the state holds, the outermost one if there are several, or `params`.
     """
-    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, AverageState))
-    return next((node.average for node in nodes if isinstance(node, AverageState)), params)
+    nodes = jax.tree.leaves(opt_state, is_leaf=_holds_average)
+    averages = (_fields(node)["average"] for node in nodes if _holds_average(node))
+    return next(averages, params)
+
+
+def _holds_average(node) -> bool:
+    return set(_fields(node)) == set(AverageState._fields)
+
+
+def _fields(node) -> dict:
+    """Return the fields of a named tuple, which a checkpoint read without its types has as dict."""
+    if isinstance(node, dict):
+        return node
+    return node._asdict() if isinstance(node, AverageState) else {}

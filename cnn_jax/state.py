@@ -5,6 +5,9 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from flax.training.dynamic_scale import DynamicScale
+
+from cnn_jax.averaging import averaged
 
 
 @flax.struct.dataclass
@@ -17,6 +20,10 @@ class TrainState:
         batch_stats: tree of float32 arrays, the running statistics of BatchNorm; may be empty.
         opt_state: state of the optimizer.
         key: the run's random key; a step uses `fold_in(key, step)` of it.
+        rate: float32 [], what the schedule's learning rate is multiplied by: 1 until a plateau
+            lowers it.
+        loss_scale: what the loss is multiplied by while gradients are computed in float16, and
+            when it changes; None in the wider types.
     """
 
     step: jax.Array
@@ -24,11 +31,21 @@ class TrainState:
     batch_stats: dict
     opt_state: optax.OptState
     key: jax.Array
+    rate: jax.Array
+    loss_scale: DynamicScale | None = None
 
     @property
     def variables(self) -> dict:
         """What `model.apply` takes."""
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+    @property
+    def averaged_variables(self) -> dict:
+        """The same to evaluate with: the averaged parameters, where the optimizer keeps any.
+
+        The running statistics of BatchNorm are averages already, and stay as they are.
+        """
+        return {**self.variables, "params": averaged(self.params, self.opt_state)}
 
 
 def init_state(
@@ -37,6 +54,7 @@ def init_state(
     key: jax.Array,
     *,
     image_shape: tuple[int, int, int],
+    loss_scale: DynamicScale | None = None,
 ) -> TrainState:
     """Initialise the state for step 0.
 
@@ -45,6 +63,7 @@ def init_state(
         tx: the optimizer.
         key: random key, for the initialisation and for the run.
         image_shape: (H, W, C).
+        loss_scale: for training in float16: `precision.dynamic_loss_scale()`.
 
     Returns:
         The state; the same on every call, and of one structure for checkpoints.
@@ -58,4 +77,6 @@ def init_state(
         batch_stats=variables.get("batch_stats", {}),
         opt_state=tx.init(params),
         key=run_key,
+        rate=jnp.ones((), jnp.float32),
+        loss_scale=loss_scale,
     )

@@ -1,18 +1,23 @@
 """The training and evaluation steps: pure functions of (state, batch)."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from flax.training.dynamic_scale import DynamicScaleResult
 
 from cnn_jax import losses
 from cnn_jax.augment import Augmentation, compose
+from cnn_jax.metrics import top1
 from cnn_jax.state import TrainState
 
 Metrics = dict[str, jax.Array]
-Loss = Callable[[jax.Array, jax.Array], jax.Array]
+Loss = Callable[..., jax.Array]
+Correct = Callable[[jax.Array, jax.Array], jax.Array]
+Teacher = Callable[[jax.Array], jax.Array]
 Preprocess = Callable[[jax.Array], jax.Array]
 
 
@@ -42,40 +47,52 @@ def normalize(images: jax.Array, *, mean: Sequence[float], std: Sequence[float])
 
 def make_train_step(
     model: nn.Module,
-    tx: optax.GradientTransformation,
+    tx: optax.GradientTransformation | Callable[[jax.Array], optax.GradientTransformation],
     *,
     loss: Loss = losses.cross_entropy,
+    correct: Correct = top1,
     preprocess: Preprocess = lambda images: images,
     augment: Sequence[Augmentation] = (),
+    teacher: Teacher | None = None,
     auxiliary_weight: float = 0.3,
 ) -> Callable[[TrainState, dict], tuple[TrainState, Metrics]]:
     """Make the training step.
 
     Args:
         model: the network.
-        tx: the optimizer.
-        loss: (logits, labels) -> losses [N].
+        tx: the optimizer, or a function of the state's `rate` that gives it.
+        loss: (logits, labels) -> losses [N]; with a teacher (logits, labels, its logits).
+        correct: (logits, labels) -> bool [N].
         preprocess: what follows the augmentation, such as normalisation; of [N, H, W, C].
         augment: functions `(key, image) -> image` of float images between 0 and 1. An image's
             key depends on the run, the epoch and the image, and on nothing else.
+        teacher: preprocessed images -> logits to learn from; no gradient reaches it.
         auxiliary_weight: weight of the loss of each auxiliary head, of networks that have any
             (0.3: Szegedy et al. 2015, section 5).
 
     Returns:
-        `(state, batch) -> (state, metrics)`. A batch has `image` [N, H, W, C], and int32 [N]
-        each: `label`, `id`, `epoch`. The metrics are `loss` (float32, summed over the batch),
-        `correct` and `count` (int32). Pure, to be jit-compiled with the state donated.
+        `(state, batch) -> (state, metrics)`. A batch has `image` [N, H, W, C], `label` (int32 [N],
+        or what the loss takes) and int32 [N] each: `id`, `epoch`. The metrics are `loss` (float32,
+        summed over the batch), `correct` and `count` (int32), `finite` (bool [N], whether the loss
+        of each image is), and the norms of the whole gradient and of the whole change of the
+        parameters, `gradient_norm` and `update_norm` (float32). Pure, to be jit-compiled with the
+        state donated.
+
+        With a `loss_scale` in the state (float16), a step whose gradients overflow changes nothing
+        but the scale and the count of steps, and its loss, `correct` and `count` are 0; once the
+        scale is at its minimum, an overflow is no longer excused.
     """
     augmented = jax.vmap(compose(augment))
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, Metrics]:
         dropout_root, augment_root = jax.random.split(state.key)
-        images = to_float(batch["image"])
+        images, labels = to_float(batch["image"]), batch["label"]
         if augment:
             keys = _image_keys(augment_root, batch["epoch"], batch["id"])
             images = augmented(keys, images)
         images = preprocess(images)
         dropout_key = jax.random.fold_in(dropout_root, state.step)
+        taught = () if teacher is None else (jax.lax.stop_gradient(teacher(images)),)
 
         def mean_loss(params):
             logits, updates = model.apply(
@@ -85,27 +102,44 @@ def make_train_step(
                 mutable=["batch_stats", "auxiliary"],
                 rngs={"dropout": dropout_key},
             )
-            value = loss(logits, batch["label"]).mean()
+            each = loss(logits, labels, *taught)
+            value = each.mean()
             for head in jax.tree.leaves(updates.get("auxiliary", {})):
-                value += auxiliary_weight * loss(head, batch["label"]).mean()
-            return value, (logits, updates.get("batch_stats", {}))
+                value += auxiliary_weight * loss(head, labels, *taught).mean()
+            return value, (logits, each, updates.get("batch_stats", {}))
 
         gradient = jax.value_and_grad(mean_loss, has_aux=True)
-        (value, (logits, batch_stats)), grads = gradient(state.params)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        if state.loss_scale is None:
+            (value, (logits, each, batch_stats)), grads = gradient(state.params)
+        else:
+            scaled = state.loss_scale.value_and_grad(mean_loss, has_aux=True)(state.params)
+            (value, (logits, each, batch_stats)), grads = scaled.aux, scaled.grad
+        optimizer = optax.with_extra_args_support(tx(state.rate) if callable(tx) else tx)
+        updates, opt_state = optimizer.update(
+            grads,
+            state.opt_state,
+            state.params,
+            # For optimizers that want the gradient of other points as well.
+            grad_fn=lambda params, _: gradient(params)[1],
+        )
         count = jnp.int32(len(images))
         metrics = {
             "loss": value * count,
-            "correct": jnp.sum(logits.argmax(-1) == batch["label"]),
+            "correct": jnp.sum(correct(logits, labels)),
             "count": count,
+            "finite": jnp.isfinite(each),
+            "gradient_norm": optax.tree.norm(grads),
+            "update_norm": optax.tree.norm(updates),
         }
-        state = state.replace(
+        after = state.replace(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
             batch_stats=batch_stats,
             opt_state=opt_state,
         )
-        return state, metrics
+        if state.loss_scale is None:
+            return after, metrics
+        return _unless_overflown(scaled, state, after, metrics)
 
     return train_step
 
@@ -114,6 +148,7 @@ def make_eval_step(
     model: nn.Module,
     *,
     loss: Loss = losses.cross_entropy,
+    correct: Correct = top1,
     preprocess: Preprocess = lambda images: images,
 ) -> Callable[[dict, dict], Metrics]:
     """Make the evaluation step.
@@ -121,6 +156,7 @@ def make_eval_step(
     Args:
         model: the network.
         loss: (logits, labels) -> losses [N].
+        correct: (logits, labels) -> bool [N].
         preprocess: as for training.
 
     Returns:
@@ -137,13 +173,32 @@ def make_eval_step(
         return {
             # `where`, since a product would let a NaN of the padding through.
             "loss": jnp.where(mask, loss(logits, batch["label"]), 0).sum(),
-            "correct": jnp.sum(mask & (prediction == batch["label"])),
+            "correct": jnp.sum(mask & correct(logits, batch["label"])),
             "count": jnp.sum(mask),
             "prediction": prediction,
             "confidence": jax.nn.softmax(logits.astype(jnp.float32)).max(-1),
         }
 
     return eval_step
+
+
+def _unless_overflown(
+    scaled: DynamicScaleResult, state: TrainState, after: TrainState, metrics: Metrics
+) -> tuple[TrainState, Metrics]:
+    """Take back a step whose gradients were not finite, and have it count for nothing."""
+    kept = {
+        name: jax.tree.map(
+            partial(jnp.where, scaled.finite), getattr(after, name), getattr(state, name)
+        )
+        for name in ("params", "batch_stats", "opt_state")
+    }
+    excused = ~scaled.finite & (state.loss_scale.scale > state.loss_scale.minimum_scale)
+    return after.replace(**kept, loss_scale=scaled.dynamic_scale), {
+        **metrics,
+        **{name: jnp.where(excused, 0, metrics[name]) for name in ("loss", "correct", "count")},
+        "finite": excused | metrics["finite"],
+        "loss_scale": scaled.dynamic_scale.scale,
+    }
 
 
 def _image_keys(root: jax.Array, epochs: jax.Array, ids: jax.Array) -> jax.Array:
