@@ -8,6 +8,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from cnn_jax.averaging import averaged
 from cnn_jax.errors import InputError
 from cnn_jax.state import TrainState
 
@@ -85,11 +86,14 @@ class Checkpoints:
             step: the step of the checkpoint.
 
         Returns:
-            `params` and `batch_stats`.
+            `params`, averaged where the optimizer kept an average, and `batch_stats`.
         """
         args = ocp.args.Composite(state=ocp.args.StandardRestore())
         state = self._restore(step, args).state
-        return {"params": state["params"], "batch_stats": state["batch_stats"] or {}}
+        return {
+            "params": averaged(state["params"], state["opt_state"]),
+            "batch_stats": state["batch_stats"] or {},
+        }
 
     def restore_record(self, step: int) -> dict:
         """Restore the record saved with the checkpoint of a step."""

@@ -275,7 +275,8 @@ def _model_for(name: str, dataset: "Dataset") -> "nn.Module":
 
 
 def _train(recipe: "Recipe", workdir: Path, *, resume: bool, overwrite: bool) -> "Result":
-    from cnn_jax.train import Diverged, run
+    from cnn_jax.journal import Diverged
+    from cnn_jax.train import run
 
     try:
         return run(recipe, workdir, resume=resume, overwrite=overwrite)

@@ -119,9 +119,8 @@ _FILES = (
 
 
 def _which_state(result: dict) -> str:
-    if result["validation_accuracy"] is None:
+    if result["best"] is None:
         return f"of the last step ({result['step']:,})"
-    return (
-        f"of step {result['step']:,}, the best on the validation images "
-        f"({percent(result['validation_accuracy'])})"
-    )
+    monitor, best = result["monitor"], result["best"]
+    figure = percent(best) if monitor.endswith("accuracy") else f"{best:.4f}"
+    return f"of step {result['step']:,}, the best by {monitor.replace('_', ' ')} ({figure})"

@@ -2,6 +2,7 @@
 
 import bisect
 import dataclasses
+import hashlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +20,12 @@ from cnn_jax.augment import Augmentation
 from cnn_jax.data import Dataset
 from cnn_jax.data.batches import total_steps
 from cnn_jax.data.statistics import Normalization
-from cnn_jax.errors import InputError
-from cnn_jax.steps import Loss
+from cnn_jax.errors import InputError, nearest
+from cnn_jax.plateau import Mode, Plateau, Stopping
+from cnn_jax.precision import with_precision
+from cnn_jax.steps import Loss, Teacher
+
+MONITORS = ("validation_accuracy", "validation_loss", "train_accuracy", "train_loss")
 
 # No network asks for larger images than this.
 _LARGEST_MINIMUM = 512
@@ -35,12 +40,21 @@ class Recipe:
         data: the images.
         optimizer: learning-rate schedule -> Optax transformation.
         schedule: number of steps -> Optax schedule.
-        loss: (logits [N, classes], labels [N]) -> losses [N].
+        loss: (logits [N, classes], labels [N]) -> losses [N]; with a teacher (logits, labels, the
+            teacher's logits), such as `losses.distillation`.
+        teacher: images as the model gets them -> logits [N, classes] to learn from; None for none.
+            The network of a run: `load_run(workdir).teacher()`.
         augment: functions `(key, image [H, W, C]) -> image` of float images between 0 and 1.
         normalization: mean and deviation of the channels; None for those of the training images.
+        precision: type of the computation, of `precision.TYPES`; parameters stay float32.
         epochs: how often each training image is shown.
         batch_size: images in a training batch, over all devices.
         eval_batch_size: images in an evaluation batch, over all devices.
+        monitor: which metric tells the best epoch, of `MONITORS`; a loss is best when lowest.
+        plateau: (state, value, mode=) -> state, such as `plateau.lower_on_plateau` with its options
+            filled in: lowers the learning rate when the metric no longer improves.
+        stopping: (state, value, step=, mode=) -> state, such as `plateau.stop_early`: ends the
+            run early.
         seed: of the initialisation, the order of the images, augmentation and dropout.
         checkpoint_every: steps between checkpoints, besides the one after each epoch; None for
             no others.
@@ -52,11 +66,16 @@ class Recipe:
     optimizer: Callable[[optax.Schedule], optax.GradientTransformation] = optim.adamw
     schedule: Callable[[int], optax.Schedule] = partial(schedules.cosine, learning_rate=1e-3)
     loss: Loss = losses.cross_entropy
+    teacher: Teacher | None = None
     augment: tuple[Augmentation, ...] = ()
     normalization: Normalization | None = None
+    precision: str = "float32"
     epochs: int = 20
     batch_size: int = 64
     eval_batch_size: int = 256
+    monitor: str = "validation_accuracy"
+    plateau: Callable[..., Plateau] | None = None
+    stopping: Callable[..., Stopping] | None = None
     seed: int = 0
     checkpoint_every: int | None = None
     log_every: int = 50
@@ -70,8 +89,8 @@ def check(recipe: Recipe) -> None:
 
     Raises:
         InputError: a number is out of range, the batch is larger than the training set, the
-            images are too small for the model, or it has another number of outputs than there
-            are classes.
+            images are too small for the model, it has another number of outputs than there
+            are classes, or the optimizer, schedule, loss, plateau or stopping has wrong options.
     """
     for name in ("epochs", "batch_size", "eval_batch_size", "log_every", "checkpoint_every"):
         value = getattr(recipe, name)
@@ -86,8 +105,38 @@ def check(recipe: Recipe) -> None:
             f"`batch_size` (={recipe.batch_size}) must not exceed the {images} training images of "
             f"{recipe.data.name}: choose at most {images}"
         )
-    _check_fit(recipe)
-    recipe.schedule(total_steps(recipe.epochs, batch_size=recipe.batch_size, size=images))
+    variables = _check_fit(recipe)
+    steps = total_steps(recipe.epochs, batch_size=recipe.batch_size, size=images)
+    tx = recipe.optimizer(recipe.schedule(steps))
+    jax.eval_shape(tx.init, variables["params"])
+    with_precision(recipe.model, recipe.precision)
+    chance_loss(recipe)
+    _check_monitor(recipe)
+
+
+def chance_loss(recipe: Recipe) -> float:
+    """Compute the mean loss of a uniform guess on the first training images.
+
+    Args:
+        recipe: the recipe.
+
+    Returns:
+        The loss, in nats; ln(classes) for cross-entropy. A network that has not learnt anything
+        should begin near it.
+    """
+    labels = jnp.asarray(recipe.data.train.labels[: recipe.batch_size])
+    logits = jnp.zeros((len(labels), recipe.data.num_classes))
+    taught = () if recipe.teacher is None else (logits,)
+    return float(recipe.loss(logits, labels, *taught).mean())
+
+
+def monitor_mode(monitor: str) -> Mode:
+    """Say whether a metric of `MONITORS` is best when lowest or when highest.
+
+    >>> monitor_mode("validation_loss")
+    'min'
+    """
+    return "min" if monitor.endswith("loss") else "max"
 
 
 def describe(value: Any) -> Any:
@@ -107,6 +156,10 @@ def describe(value: Any) -> Any:
             return value
         case np.generic():
             return value.item()
+        case np.ndarray() | jax.Array():
+            array = np.ascontiguousarray(value)
+            digest = hashlib.sha256(array).hexdigest()
+            return {"shape": list(array.shape), "type": str(array.dtype), "sha256": digest}
         case tuple() | list():
             return [describe(item) for item in value]
         case dict():
@@ -169,14 +222,32 @@ def _describe_dataset(data: Dataset) -> dict:
     }
 
 
-def _check_fit(recipe: Recipe) -> None:
+def _check_monitor(recipe: Recipe) -> None:
+    monitor = recipe.monitor
+    if monitor not in MONITORS:
+        raise InputError(f"`monitor` (={monitor!r}) is unknown: {nearest(monitor, MONITORS)}")
+    watched = recipe.plateau or recipe.stopping
+    if watched and monitor.startswith("validation") and recipe.data.validation is None:
+        raise InputError(
+            f"`monitor` (={monitor}) needs validation images, and {recipe.data.name} has none: "
+            "hold some out, or choose train_loss"
+        )
+    mode = monitor_mode(monitor)
+    if recipe.plateau:
+        recipe.plateau(Plateau(), 1.0, mode=mode)
+    if recipe.stopping:
+        recipe.stopping(Stopping(), 1.0, step=0, mode=mode)
+
+
+def _check_fit(recipe: Recipe) -> dict:
+    """Check that images and classes fit the model; return the shapes of its variables."""
     height, width, channels = recipe.data.image_shape
     name = models.describe_model(recipe.model).get("name", type(recipe.model).__name__)
 
-    def outputs(height: int, width: int) -> tuple[int, ...]:
+    def outputs(height: int, width: int) -> tuple[tuple[int, ...], dict]:
         images = jax.ShapeDtypeStruct((1, height, width, channels), jnp.float32)
-        logits, _ = jax.eval_shape(recipe.model.init_with_output, jax.random.key(0), images)
-        return logits.shape
+        logits, variables = jax.eval_shape(recipe.model.init_with_output, jax.random.key(0), images)
+        return logits.shape, variables
 
     def fits(size: int) -> bool:
         try:
@@ -186,7 +257,7 @@ def _check_fit(recipe: Recipe) -> None:
         return True
 
     try:
-        shape = outputs(height, width)
+        shape, variables = outputs(height, width)
     except ValueError as error:
         sizes = range(max(height, width) + 1, _LARGEST_MINIMUM + 1)
         if not fits(_LARGEST_MINIMUM):
@@ -203,3 +274,4 @@ def _check_fit(recipe: Recipe) -> None:
             f"{recipe.data.num_classes} classes: create the model with "
             f"num_classes={recipe.data.num_classes}"
         )
+    return variables

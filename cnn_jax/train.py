@@ -1,10 +1,7 @@
 """The whole run: from a recipe to a trained, checkpointed and evaluated classifier."""
 
-import json
 import math
-import os
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -12,47 +9,22 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import numpy as np
 import optax
-from tensorboardX import SummaryWriter
 
-from cnn_jax import metrics, parallel, rundir
+from cnn_jax import losses, metrics, parallel, rundir
 from cnn_jax.checkpoints import Checkpoints
 from cnn_jax.data import Source
 from cnn_jax.data.batches import Batch, epochs_done, total_steps, train_batch
 from cnn_jax.data.statistics import channel_statistics
 from cnn_jax.evaluate import Evaluation, evaluate, plots
 from cnn_jax.interrupts import Interrupted, Request, stop_requests
-from cnn_jax.metrics import Tally
+from cnn_jax.journal import Journal, Progress, progress_from
+from cnn_jax.precision import dynamic_loss_scale, with_precision
 from cnn_jax.progress import Reporter
 from cnn_jax.recipe import Recipe, check, describe
 from cnn_jax.state import TrainState, init_state
 from cnn_jax.steps import make_eval_step, make_train_step, normalize
-
-# Steps that may be under way on the devices before the host waits for the oldest one's metrics.
-_STEPS_AHEAD = 8
-
-
-class Diverged(RuntimeError):
-    """The loss of a step is NaN or infinite."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What the host knows of a run besides the training state; saved with it.
-
-    Attributes:
-        epoch: tally since the epoch began.
-        window: tally since the last line of the metrics file.
-        best_step: step of the checkpoint with the best validation accuracy; None before one.
-        best_accuracy: that accuracy.
-        seconds: time spent on the run, over all its sittings.
-    """
-
-    epoch: Tally = Tally()
-    window: Tally = Tally()
-    best_step: int | None = None
-    best_accuracy: float | None = None
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +33,7 @@ class Result:
 
     Attributes:
         workdir: the run directory.
-        state: the best state by validation accuracy, or the last one without a validation split.
+        state: the best state by the recipe's metric, or the last one without a validation split.
         test: the evaluation of that state on the test images.
         test_accuracy: its accuracy, 0 to 1.
         figures: what `result.json` holds.
@@ -134,9 +106,11 @@ def run(
         state, progress = engine.fresh_state(), Progress()
         if checkpoints.latest_step is not None:
             state, record = checkpoints.restore(checkpoints.latest_step, state)
-            progress = _progress_from(record)
+            progress = progress_from(record)
             reporter.say(f"resuming at step {int(state.step):,} of {engine.total_steps:,}")
-        journal = _Journal(recipe, engine, workdir, reporter, progress, int(state.step), began)
+        journal = Journal(
+            recipe, engine.schedule, workdir, reporter, progress, step=int(state.step), began=began
+        )
         with closing(journal):
             state = _train(recipe, engine, state, journal, checkpoints, request)
         best = journal.progress.best_step
@@ -156,22 +130,34 @@ def make_engine(recipe: Recipe) -> Engine:
     """
     steps = total_steps(recipe.epochs, batch_size=recipe.batch_size, size=len(recipe.data.train))
     schedule = recipe.schedule(steps)
-    tx = recipe.optimizer(schedule)
+    model = with_precision(recipe.model, recipe.precision)
     preprocess = partial(normalize, **asdict(recipe.normalization))
     mesh = parallel.data_mesh(recipe.batch_size)
     whole, split = parallel.replicated(mesh), parallel.split(mesh)
     place = partial(jax.device_put, device=split)
     train_step = jax.jit(
         make_train_step(
-            recipe.model, tx, loss=recipe.loss, preprocess=preprocess, augment=recipe.augment
+            model,
+            lambda rate: recipe.optimizer(lambda step: rate * schedule(step)),
+            loss=recipe.loss,
+            teacher=recipe.teacher,
+            preprocess=preprocess,
+            augment=recipe.augment,
         ),
         donate_argnums=0,
         out_shardings=(whole, whole),
     )
+    loss = losses.cross_entropy if recipe.teacher else recipe.loss
     eval_step = jax.jit(
-        make_eval_step(recipe.model, loss=recipe.loss, preprocess=preprocess), out_shardings=whole
+        make_eval_step(model, loss=loss, preprocess=preprocess), out_shardings=whole
     )
-    init = partial(init_state, recipe.model, tx, image_shape=recipe.data.image_shape)
+    init = partial(
+        init_state,
+        model,
+        recipe.optimizer(schedule),
+        image_shape=recipe.data.image_shape,
+        loss_scale=dynamic_loss_scale() if recipe.precision == "float16" else None,
+    )
     return Engine(
         train_step=train_step,
         evaluate=partial(
@@ -192,7 +178,7 @@ def _train(
     recipe: Recipe,
     engine: Engine,
     state: TrainState,
-    journal: "_Journal",
+    journal: Journal,
     checkpoints: Checkpoints,
     request: Request,
 ) -> TrainState:
@@ -201,6 +187,8 @@ def _train(
     epochs_after = partial(epochs_done, batch_size=batch_size, size=len(data.train))
 
     for step in range(int(state.step) + 1, engine.total_steps + 1):
+        if journal.progress.stopping.stop:
+            break
         batch = train_batch(data.train, recipe.seed, step - 1, batch_size=batch_size)
         state, step_metrics = engine.train_step(state, engine.place(batch))
         journal.note(step, step_metrics)
@@ -209,9 +197,13 @@ def _train(
         stopping = request.cause is not None
         if ends_epoch:
             validation = (
-                engine.evaluate(state.variables, data.validation) if data.validation else None
+                engine.evaluate(state.averaged_variables, data.validation)
+                if data.validation
+                else None
             )
             journal.end_epoch(step, epochs_after(step), validation)
+            rate = np.float32(journal.progress.plateau.scale)
+            state = state.replace(rate=jax.device_put(rate, state.rate.sharding))
         if ends_epoch or stopping or step % (recipe.checkpoint_every or step + 1) == 0:
             journal.settle()
             checkpoints.save(state, journal.record(), best_step=journal.progress.best_step)
@@ -226,13 +218,13 @@ def _conclude(
     recipe: Recipe,
     engine: Engine,
     state: TrainState,
-    journal: "_Journal",
+    journal: Journal,
     reporter: Reporter,
     workdir: Path,
 ) -> Result:
     """Evaluate on the test images, and write and print what there is to see."""
     data = recipe.data
-    test = engine.evaluate(state.variables, data.test)
+    test = engine.evaluate(state.averaged_variables, data.test)
     history = [record for record in rundir.read_metrics(workdir) if "epoch" in record]
     matrix = metrics.confusion_matrix(data.test.labels, test.predictions, classes=data.num_classes)
     for name, draw in (
@@ -245,7 +237,9 @@ def _conclude(
     figures = {
         "step": int(state.step),
         "total_steps": engine.total_steps,
-        "validation_accuracy": journal.progress.best_accuracy,
+        "stopped_early": journal.progress.stopping.stop,
+        "monitor": recipe.monitor,
+        "best": journal.progress.best_value,
         "test_accuracy": test.tally.accuracy,
         "test_loss": test.tally.mean_loss,
         "test_correct": test.tally.correct,
@@ -259,127 +253,3 @@ def _conclude(
     rundir.write_json(workdir / rundir.RESULT, figures)
     reporter.result(figures, workdir=workdir)
     return Result(workdir, state, test, figures, history)
-
-
-class _Journal:
-    """Keeps the tallies of a run, and writes them to the metrics file, TensorBoard and terminal."""
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        engine: Engine,
-        workdir: Path,
-        reporter: Reporter,
-        progress: Progress,
-        step: int,
-        began: float,
-    ):
-        self.workdir, self.progress = workdir, progress
-        self._recipe, self._engine, self._reporter = recipe, engine, reporter
-        self._pending: deque[tuple[int, dict]] = deque()
-        self._file = rundir.reopen_metrics(workdir, step=step)
-        self._events = SummaryWriter(str(workdir / rundir.TENSORBOARD), purge_step=step + 1)
-        self._began = began - progress.seconds
-        self._last = time.monotonic(), step  # when the last line was written, and at which step
-        self._epoch_began = self._last
-
-    def seconds(self) -> float:
-        """Time spent on the run, over all its sittings."""
-        return time.monotonic() - self._began
-
-    def note(self, step: int, step_metrics: dict) -> None:
-        """Take in the metrics of a step, which the devices may not have computed yet."""
-        self._pending.append((step, step_metrics))
-        if len(self._pending) > _STEPS_AHEAD:
-            self._take_oldest()
-
-    def settle(self) -> None:
-        """Wait for the metrics of every step noted, and have the disk hold what is written."""
-        while self._pending:
-            self._take_oldest()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def end_epoch(self, step: int, epoch: int, validation: Evaluation | None) -> None:
-        """Write the record of an epoch, and judge whether its state is the best so far."""
-        self.settle()
-        tally = self.progress.epoch
-        record = {
-            "step": step,
-            "epoch": epoch,
-            "train_loss": tally.mean_loss,
-            "train_accuracy": tally.accuracy,
-            "learning_rate": float(self._engine.schedule(step - 1)),
-            "images_per_second": self._speed(self._epoch_began, step),
-            "seconds": self.seconds(),
-        }
-        if validation is not None:
-            accuracy = validation.tally.accuracy
-            record |= {
-                "validation_loss": validation.tally.mean_loss,
-                "validation_accuracy": accuracy,
-            }
-            # Of equals the latest: it has seen more images, at a lower learning rate.
-            if self.progress.best_accuracy is None or accuracy >= self.progress.best_accuracy:
-                self.progress = replace(self.progress, best_step=step, best_accuracy=accuracy)
-        self._write(record)
-        self._reporter.epoch(record, epochs=self._recipe.epochs)
-        self.progress = replace(self.progress, epoch=Tally())
-        self._epoch_began = self._last = time.monotonic(), step
-
-    def record(self) -> dict:
-        """What to save with a checkpoint."""
-        return asdict(replace(self.progress, seconds=self.seconds()))
-
-    def close(self) -> None:
-        """Close the files."""
-        self._file.close()
-        self._events.close()
-
-    def _take_oldest(self) -> None:
-        step, values = self._pending.popleft()
-        values = jax.device_get(values)
-        tally = Tally(float(values["loss"]), int(values["correct"]), int(values["count"]))
-        if not math.isfinite(tally.loss):
-            raise Diverged(
-                f"the loss of step {step} is {tally.loss / tally.count}; the checkpoints before it "
-                f"are kept in {self.workdir / rundir.CHECKPOINTS}: lower the learning rate"
-            )
-        progress = self.progress
-        self.progress = replace(
-            progress, epoch=progress.epoch + tally, window=progress.window + tally
-        )
-        if step % self._recipe.log_every == 0:
-            self._write_window(step)
-        if step == self._last[1] + 1 or step % 10 == 0:
-            self._reporter.advance(step, self.progress.window, self._speed(self._last, step))
-
-    def _write_window(self, step: int) -> None:
-        tally = self.progress.window
-        self._write(
-            {
-                "step": step,
-                "loss": tally.mean_loss,
-                "accuracy": tally.accuracy,
-                "learning_rate": float(self._engine.schedule(step - 1)),
-                "images_per_second": self._speed(self._last, step),
-            }
-        )
-        self.progress = replace(self.progress, window=Tally())
-        self._last = time.monotonic(), step
-
-    def _speed(self, since: tuple[float, int], step: int) -> float:
-        then, step_then = since
-        return (step - step_then) * self._recipe.batch_size / (time.monotonic() - then)
-
-    def _write(self, record: dict) -> None:
-        self._file.write(json.dumps(record) + "\n")
-        for name, value in record.items():
-            if name != "step":
-                self._events.add_scalar(name, value, record["step"])
-
-
-def _progress_from(record: dict) -> Progress:
-    return Progress(
-        **{**record, "epoch": Tally(**record["epoch"]), "window": Tally(**record["window"])}
-    )

@@ -17,7 +17,8 @@ from cnn_jax import augment, data, models, rundir, schedules, train
 from cnn_jax.checkpoints import Checkpoints
 from cnn_jax.errors import InputError
 from cnn_jax.interrupts import Interrupted
-from cnn_jax.train import Diverged, run
+from cnn_jax.journal import Diverged
+from cnn_jax.train import run
 from tests.conftest import process_environment, python, scans
 
 
@@ -125,7 +126,7 @@ def test_the_reported_state_is_the_best_on_the_validation_images(recipe, tmp_pat
     best = max(accuracies)
     latest_best = max(k for k, accuracy in enumerate(accuracies) if accuracy == best)
     assert result.figures["step"] == result.history[latest_best]["step"]
-    assert result.figures["validation_accuracy"] == best
+    assert result.figures["best"] == best
     engine = train.make_engine(replace(recipe, normalization=_normalization(recipe)))
     again = engine.evaluate(result.state.variables, recipe.data.validation)
     assert again.tally.accuracy == best
@@ -136,7 +137,7 @@ def test_without_validation_images_the_last_state_is_reported(recipe, tmp_path):
         replace(recipe, data=replace(recipe.data, validation=None)), tmp_path / "run", quiet=True
     )
     assert result.figures["step"] == result.figures["total_steps"] == 12
-    assert result.figures["validation_accuracy"] is None
+    assert result.figures["best"] is None
 
 
 def test_stopping_in_mid_epoch_and_resuming_changes_nothing(recipe, tmp_path, monkeypatch):

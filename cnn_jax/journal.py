@@ -1,0 +1,245 @@
+"""The journal of a run: its tallies, its metrics file, and what they lead to."""
+
+import json
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+from tensorboardX import SummaryWriter
+
+from cnn_jax import rundir
+from cnn_jax.data.batches import batch_positions
+from cnn_jax.evaluate import Evaluation
+from cnn_jax.metrics import Tally
+from cnn_jax.plateau import Plateau, Stopping
+from cnn_jax.progress import Reporter
+from cnn_jax.recipe import Recipe, chance_loss, monitor_mode
+
+# Steps that may be under way on the devices before the host waits for the oldest one's metrics.
+_STEPS_AHEAD = 8
+# What a line of the metrics file says of its last step, besides the means since the line before.
+_OF_THE_STEP = ("gradient_norm", "update_norm", "loss_scale")
+
+
+class Diverged(RuntimeError):
+    """The loss of a step is NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the host knows of a run besides the training state; saved with it.
+
+    Attributes:
+        epoch: tally since the epoch began.
+        window: tally since the last line of the metrics file.
+        best_step: step of the checkpoint that is the best by the recipe's metric; None before one.
+        best_value: that metric there.
+        plateau: what lowers the learning rate knows.
+        stopping: what ends the run early knows.
+        seconds: time spent on the run, over all its sittings.
+    """
+
+    epoch: Tally = Tally()
+    window: Tally = Tally()
+    best_step: int | None = None
+    best_value: float | None = None
+    plateau: Plateau = field(default_factory=Plateau)
+    stopping: Stopping = field(default_factory=Stopping)
+    seconds: float = 0.0
+
+
+def progress_from(record: dict) -> Progress:
+    """Rebuild what `Journal.record` gave, as JSON brings it back."""
+    parts = {"epoch": Tally, "window": Tally, "plateau": Plateau, "stopping": Stopping}
+    return Progress(**{**record, **{name: make(**record[name]) for name, make in parts.items()}})
+
+
+class Journal:
+    """Keeps the tallies of a run, and writes them to the metrics file, TensorBoard and terminal."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        schedule: optax.Schedule,
+        workdir: Path,
+        reporter: Reporter,
+        progress: Progress,
+        *,
+        step: int,
+        began: float,
+    ):
+        """Open the journal of a run that goes on from a step.
+
+        Args:
+            recipe: of the run.
+            schedule: step -> learning rate.
+            workdir: the run directory.
+            reporter: what speaks on the terminal.
+            progress: where the run stands.
+            step: steps taken.
+            began: when this sitting did, on the monotonic clock.
+        """
+        self.workdir, self.progress = workdir, progress
+        self._recipe, self._schedule, self._reporter = recipe, schedule, reporter
+        self._pending: deque[tuple[int, dict]] = deque()
+        self._file = rundir.reopen_metrics(workdir, step=step)
+        self._events = SummaryWriter(str(workdir / rundir.TENSORBOARD), purge_step=step + 1)
+        self._began = began - progress.seconds
+        self._last = time.monotonic(), step  # when the last line was written, and at which step
+        self._epoch_began = self._last
+
+    def seconds(self) -> float:
+        """Time spent on the run, over all its sittings."""
+        return time.monotonic() - self._began
+
+    def note(self, step: int, step_metrics: dict) -> None:
+        """Take in the metrics of a step, which the devices may not have computed yet.
+
+        Raises:
+            Diverged: the loss of a step before is not finite.
+        """
+        self._pending.append((step, step_metrics))
+        if len(self._pending) > _STEPS_AHEAD:
+            self._take_oldest()
+
+    def settle(self) -> None:
+        """Wait for the metrics of every step noted, and have the disk hold what is written."""
+        while self._pending:
+            self._take_oldest()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def end_epoch(self, step: int, epoch: int, validation: Evaluation | None) -> None:
+        """Write the record of an epoch, and judge what follows from it.
+
+        Args:
+            step: steps taken.
+            epoch: epochs done.
+            validation: the evaluation on the validation images, where there are any.
+        """
+        self.settle()
+        tally = self.progress.epoch
+        record = {
+            "step": step,
+            "epoch": epoch,
+            "train_loss": tally.mean_loss,
+            "train_accuracy": tally.accuracy,
+            "learning_rate": self._learning_rate(step),
+            "images_per_second": self._speed(self._epoch_began, step),
+            "seconds": self.seconds(),
+        }
+        if validation is not None:
+            record |= {
+                "validation_loss": validation.tally.mean_loss,
+                "validation_accuracy": validation.tally.accuracy,
+            }
+        self._write(record)
+        self._reporter.epoch(record, epochs=self._recipe.epochs)
+        self._judge(record)
+        self.progress = replace(self.progress, epoch=Tally())
+        self._epoch_began = self._last = time.monotonic(), step
+
+    def record(self) -> dict:
+        """What to save with a checkpoint, of JSON's types."""
+        return asdict(replace(self.progress, seconds=self.seconds()))
+
+    def close(self) -> None:
+        """Close the files."""
+        self._file.close()
+        self._events.close()
+
+    def _judge(self, record: dict) -> None:
+        """Say whether the epoch is the best, whether to lower the learning rate, and to stop."""
+        recipe, progress, step = self._recipe, self.progress, record["step"]
+        value, mode = record.get(recipe.monitor), monitor_mode(recipe.monitor)
+        if value is None:  # no validation images: the last state is the one to keep
+            return
+        # Of equals the latest: it has seen more images, at a lower learning rate.
+        at_least: Callable = np.less_equal if mode == "min" else np.greater_equal
+        if progress.best_value is None or at_least(value, progress.best_value):
+            progress = replace(progress, best_step=step, best_value=value)
+        if recipe.plateau:
+            progress = replace(progress, plateau=recipe.plateau(progress.plateau, value, mode=mode))
+        if recipe.stopping:
+            stopping = recipe.stopping(progress.stopping, value, step=step, mode=mode)
+            progress = replace(progress, stopping=stopping)
+        metric, scale = recipe.monitor.replace("_", " "), progress.plateau.scale
+        if scale != self.progress.plateau.scale:
+            self._reporter.say(
+                f"{metric} is on a plateau: the learning rate is {scale:.3g} times the schedule's"
+            )
+        if progress.stopping.stop:
+            self._reporter.say(
+                f"stopping early: no better {metric} in {progress.stopping.waited} epochs"
+            )
+        self.progress = progress
+
+    def _take_oldest(self) -> None:
+        step, values = self._pending.popleft()
+        values = jax.device_get(values)
+        tally = Tally(float(values["loss"]), int(values["correct"]), int(values["count"]))
+        if not math.isfinite(tally.loss):
+            raise Diverged(self._divergence(step, tally, values["finite"]))
+        if step == 1 and tally.count:
+            self._reporter.say(
+                f"first loss {tally.mean_loss:.4f}; a uniform guess has "
+                f"{chance_loss(self._recipe):.4f}"
+            )
+        progress = self.progress
+        self.progress = replace(
+            progress, epoch=progress.epoch + tally, window=progress.window + tally
+        )
+        if step % self._recipe.log_every == 0:
+            self._write_window(step, {n: float(values[n]) for n in _OF_THE_STEP if n in values})
+        if step == self._last[1] + 1 or step % 10 == 0:
+            self._reporter.advance(step, self.progress.window, self._speed(self._last, step))
+
+    def _divergence(self, step: int, tally: Tally, finite: np.ndarray) -> str:
+        recipe = self._recipe
+        ids, _ = batch_positions(
+            recipe.seed, step - 1, batch_size=recipe.batch_size, size=len(recipe.data.train)
+        )
+        culprits = ids[~finite].tolist()
+        shown = ", ".join(str(position) for position in culprits[:8])
+        more = f" and {len(culprits) - 8} more" if len(culprits) > 8 else ""
+        which = f", from the training images at {shown}{more}" if culprits else ""
+        return (
+            f"the loss of step {step} is {tally.loss / tally.count}{which}; the checkpoints before "
+            f"it are kept in {self.workdir / rundir.CHECKPOINTS}: lower the learning rate, or look "
+            "at these images where they are few"
+        )
+
+    def _write_window(self, step: int, of_the_step: dict) -> None:
+        tally = self.progress.window
+        self._write(
+            {
+                "step": step,
+                "loss": tally.mean_loss,
+                "accuracy": tally.accuracy,
+                "learning_rate": self._learning_rate(step),
+                "images_per_second": self._speed(self._last, step),
+                **of_the_step,
+            }
+        )
+        self.progress = replace(self.progress, window=Tally())
+        self._last = time.monotonic(), step
+
+    def _learning_rate(self, step: int) -> float:
+        return float(self._schedule(step - 1)) * self.progress.plateau.scale
+
+    def _speed(self, since: tuple[float, int], step: int) -> float:
+        then, step_then = since
+        return (step - step_then) * self._recipe.batch_size / (time.monotonic() - then)
+
+    def _write(self, record: dict) -> None:
+        self._file.write(json.dumps(record) + "\n")
+        for name, value in record.items():
+            if name != "step":
+                self._events.add_scalar(name, value, record["step"])
