@@ -7,8 +7,9 @@ A path is the names down to an array, `layer1_0/conv1/kernel`; in a pattern `*` 
 """
 
 import difflib
+import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 import jax
@@ -131,6 +132,49 @@ def parameter_table(
             )
         )
     return tuple(rows)
+
+
+def table_of(optimizer: Callable, params: optax.Params) -> tuple[ParameterRow, ...] | None:
+    """Say what a recipe's optimizer does to each parameter.
+
+    Args:
+        optimizer: a function of this package, or a partial of one, or of one around another:
+            `partial(averaging.ema, optimizer=partial(by_path, ...))`.
+        params: a tree of arrays, or of their shapes and types.
+
+    Returns:
+        The table, or None for a function that does not say what it decays, as one of yours may.
+
+    Raises:
+        InputError: as `parameter_table`.
+
+    >>> import numpy as np
+    >>> from functools import partial
+    >>> from cnn_jax import optim
+    >>> rows = table_of(partial(optim.sgd, weight_decay=0.1), {"kernel": np.zeros((2, 2))})
+    >>> rows[0].decay
+    0.1
+    """
+    given = getattr(optimizer, "keywords", {})
+    function = getattr(optimizer, "func", optimizer)
+    if function is not by_path and "optimizer" in given:
+        return table_of(given["optimizer"], params)
+    options = inspect.signature(function).parameters
+    if not {"weight_decay", "mask"} <= set(options):
+        return None
+    values = {name: given.get(name, option.default) for name, option in options.items()}
+    own = {name: values[name] for name in ("rules", "weight_decay", "mask") if name in values}
+    rows = parameter_table(params, **own)
+    if "rest" not in values:
+        return rows
+    others = table_of(values["rest"], params)
+    if others is None:
+        return None
+    mine, factor = jax.tree.leaves(values["filters"](params)), values["rest_factor"]
+    return tuple(
+        row if is_mine else replace(other, learning_rate=factor * other.learning_rate)
+        for row, other, is_mine in zip(rows, others, mine, strict=True)
+    )
 
 
 def by_path(

@@ -1,5 +1,8 @@
 """What a run says on the terminal."""
 
+import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -7,6 +10,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from cnn_jax.metrics import Tally
+from cnn_jax.parameter_rules import ParameterRow
+
+_LONGEST_TABLE = 32  # lines that still fit a screen
 
 
 def percent(fraction: float) -> str:
@@ -49,6 +55,24 @@ class Reporter:
     def say(self, text: str) -> None:
         """Print a line."""
         self._console.print(text, markup=False)
+
+    def parameters(self, rows: Sequence[ParameterRow]) -> None:
+        """Print what the optimizer does to each parameter.
+
+        Args:
+            rows: the table. Of a long one, rows that differ in numbers alone share a line.
+        """
+        table = Table(title="What the optimizer does", title_justify="left")
+        for heading in ("parameter", "shape", "learning rate", "weight decay"):
+            table.add_column(heading, justify="left" if heading == "parameter" else "right")
+        for path, shape, row in _folded(rows):
+            table.add_row(
+                path,
+                shape,
+                "frozen" if row.frozen else f"x {row.learning_rate:g}",
+                f"{row.decay:g}" if row.decay else "-",
+            )
+        self._console.print(table)
 
     def advance(self, step: int, tally: Tally, images_per_second: float) -> None:
         """Move the bar to a step.
@@ -114,8 +138,23 @@ _FILES = (
     ("confusion_matrix.png", "which class is taken for which"),
     ("predictions.png", "right and wrong predictions, the most confident first"),
     ("metrics.jsonl", "every figure above and more"),
+    ("parameters.csv", "what the optimizer does to each parameter"),
     ("checkpoints", "the last states and the best"),
 )
+
+
+def _folded(rows: Sequence[ParameterRow]) -> list[tuple[str, str, ParameterRow]]:
+    """Lay rows out as (path, shape, one of them); long tables by paths with * for numbers."""
+    if len(rows) <= _LONGEST_TABLE:
+        return [(row.path, "x".join(map(str, row.shape)) or "1", row) for row in rows]
+    groups: dict[tuple, list[ParameterRow]] = {}
+    for row in rows:
+        path = re.sub(r"\d+(?=[_/])|(?<=_)\d+", "*", row.path)
+        groups.setdefault((path, row.learning_rate, row.decay, row.frozen), []).append(row)
+    return [
+        (path, f"{len(group)} arrays, {sum(math.prod(row.shape) for row in group):,}", group[0])
+        for (path, *_), group in groups.items()
+    ]
 
 
 def _which_state(result: dict) -> str:

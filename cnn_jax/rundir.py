@@ -1,6 +1,7 @@
 """The run directory: whose it is, and its metrics file.
 
 recipe.json      the recipe, readable
+parameters.csv   what the optimizer does to each parameter
 metrics.jsonl    a line every `log_every` steps and one an epoch
 result.json      the final figures
 checkpoints/     the last states and the best
@@ -8,11 +9,13 @@ tensorboard/     event files
 *.png            learning curves, confusion matrix, galleries
 """
 
+import csv
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,6 +23,7 @@ from cnn_jax.errors import InputError
 from cnn_jax.recipe import differences
 
 RECIPE = "recipe.json"
+PARAMETERS = "parameters.csv"
 METRICS = "metrics.jsonl"
 RESULT = "result.json"
 CHECKPOINTS = "checkpoints"
@@ -27,7 +31,9 @@ TENSORBOARD = "tensorboard"
 CURVES = "learning_curves.png"
 CONFUSION = "confusion_matrix.png"
 GALLERY = "predictions.png"
-_ALL = (RECIPE, METRICS, RESULT, CHECKPOINTS, TENSORBOARD, CURVES, CONFUSION, GALLERY)
+_ALL = (
+    RECIPE, PARAMETERS, METRICS, RESULT, CHECKPOINTS, TENSORBOARD, CURVES, CONFUSION, GALLERY,
+)  # fmt: skip
 
 
 def open_run(workdir: Path, description: dict, *, resume: bool, overwrite: bool) -> None:
@@ -106,6 +112,14 @@ def write_json(path: Path, value: Any) -> None:
     """Write JSON to a file, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def write_table(path: Path, rows: Sequence) -> None:
+    """Write records, dataclasses of one type, to a CSV file, whole or not at all."""
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(rows[0])])
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
 
 
 def read_metrics(workdir: Path) -> list[dict]:

@@ -20,6 +20,7 @@ from cnn_jax.data.statistics import channel_statistics
 from cnn_jax.evaluate import Evaluation, evaluate, plots
 from cnn_jax.interrupts import Interrupted, Request, stop_requests
 from cnn_jax.journal import Journal, Progress, progress_from
+from cnn_jax.parameter_rules import table_of
 from cnn_jax.precision import dynamic_loss_scale, with_precision
 from cnn_jax.progress import Reporter
 from cnn_jax.recipe import Recipe, check, describe
@@ -108,6 +109,9 @@ def run(
             state, record = checkpoints.restore(checkpoints.latest_step, state)
             progress = progress_from(record)
             reporter.say(f"resuming at step {int(state.step):,} of {engine.total_steps:,}")
+        elif rows := table_of(recipe.optimizer, state.params):
+            rundir.write_table(workdir / rundir.PARAMETERS, rows)
+            reporter.parameters(rows)
         journal = Journal(
             recipe, engine.schedule, workdir, reporter, progress, step=int(state.step), began=began
         )

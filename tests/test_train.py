@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from cnn_jax import augment, data, models, rundir, schedules, train
+from cnn_jax import augment, data, journal, models, rundir, schedules, train
 from cnn_jax.checkpoints import Checkpoints
 from cnn_jax.errors import InputError
 from cnn_jax.interrupts import Interrupted
@@ -43,8 +43,8 @@ def test_a_run_learns_and_leaves_what_it_promises(recipe, tmp_path):
     result = run(replace(recipe, epochs=10), workdir, quiet=True)
     assert result.test_accuracy > 0.9
     assert {path.name for path in workdir.iterdir()} == {
-        "recipe.json", "metrics.jsonl", "result.json", "checkpoints", "tensorboard",
-        "learning_curves.png", "confusion_matrix.png", "predictions.png",
+        "recipe.json", "parameters.csv", "metrics.jsonl", "result.json", "checkpoints",
+        "tensorboard", "learning_curves.png", "confusion_matrix.png", "predictions.png",
     }  # fmt: skip
     figures = json.loads((workdir / "result.json").read_text())
     matrix = np.array(figures["confusion_matrix"])
@@ -149,14 +149,14 @@ def test_stopping_in_mid_epoch_and_resuming_changes_nothing(recipe, tmp_path, mo
     run(recipe, tmp_path / "straight", quiet=True)
 
     step_of_signal = 4  # of 5.6 in the first epoch
-    note = train._Journal.note
+    note = journal.Journal.note
 
     def note_and_signal(self, step, metrics):
         note(self, step, metrics)
         if step == step_of_signal:
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(train._Journal, "note", note_and_signal)
+    monkeypatch.setattr(journal.Journal, "note", note_and_signal)
     with pytest.raises(Interrupted, match="stopped by SIGTERM; step 4 is saved in") as stopped:
         run(recipe, tmp_path / "resumed", quiet=True)
     assert stopped.value.cause == signal.SIGTERM
