@@ -1,7 +1,7 @@
 """Pictures of a run: learning curves, confusion matrix, gallery of predictions."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,49 @@ def learning_curves(records: Sequence[dict], path: Path) -> None:
     loss_axes.set_ylabel("cross-entropy [nats]")
     loss_axes.set_ylim(bottom=0)
     accuracy_axes.set_ylabel("accuracy [%]")
+    figure.savefig(path, dpi=_DPI)
+
+
+def schedule(rates: Callable[[np.ndarray], np.ndarray], path: Path, *, total_steps: int) -> None:
+    """Draw a learning-rate schedule, or any function of the step.
+
+    Args:
+        rates: step -> learning rate.
+        path: the PNG to write.
+        total_steps: steps of the run.
+    """
+    steps = np.unique(np.linspace(0, total_steps - 1, min(total_steps, 2000)).round().astype(int))
+    figure = Figure(figsize=(6, 3.4), layout="constrained")
+    axes = figure.subplots()
+    values = [float(rates(step)) for step in steps.tolist()]
+    axes.plot(steps, values, color=_TRAIN, drawstyle="steps-post")
+    axes.set_xlabel("step")
+    axes.set_ylabel("learning rate")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=_DPI)
+
+
+def rate_range(rates: np.ndarray, losses: np.ndarray, suggestion: float, path: Path) -> None:
+    """Draw the loss over the learning rate, and mark the suggestion.
+
+    Args:
+        rates: [steps], rising.
+        losses: [steps], smoothed.
+        suggestion: a learning rate.
+        path: the PNG to write.
+    """
+    figure = Figure(figsize=(6, 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(rates, losses, color=_TRAIN)
+    axes.axvline(
+        suggestion, color=_VALIDATION, linestyle="--", label=f"{suggestion:.2g}, suggested"
+    )
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("loss [nats], smoothed")
+    axes.grid(alpha=0.3)
+    axes.legend()
     figure.savefig(path, dpi=_DPI)
 
 

@@ -60,14 +60,15 @@ def test_the_default_of_the_command_line_is_the_experiment():
     """`cnn-jax train` without options trains the recipe whose figure is measured."""
     from unittest import mock
 
-    from cnn_jax import cli
+    from cnn_jax import cli, train_command
     from cnn_jax.recipe import describe
 
-    with mock.patch.object(cli, "_train") as train:
+    with mock.patch.object(train_command, "train_or_exit") as train:
         cli.cnn_jax(["train"], standalone_mode=False)
     by_command = describe(train.call_args.args[0])
     measured = describe(digits_simple_cnn.make_recipe(data.load("digits")))
-    measured["optimizer"].pop("weight_decay")  # the default of `adamw`
+    assert measured["optimizer"] == {"function": by_command["optimizer"], "weight_decay": 0.01}
+    del measured["optimizer"], by_command["optimizer"]  # 0.01 is the default of `adamw`
     for option in ("in_channels", "image_size"):  # what the data say, of no effect on this model
         by_command["model"].pop(option)
     assert by_command == measured
