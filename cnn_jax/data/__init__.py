@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from cnn_jax.data.digits import read_digits
-from cnn_jax.data.idx import is_idx_folder, read_idx_split
+from cnn_jax.data.files import is_image_files, read_files
+from cnn_jax.data.idx import read_idx_split
 from cnn_jax.data.npz import read_npz
 from cnn_jax.data.source import (
     ArraySource,
@@ -14,7 +15,7 @@ from cnn_jax.data.source import (
     check_labels,
     numbered_classes,
 )
-from cnn_jax.data.splits import hold_out
+from cnn_jax.data.splits import hold_out, hold_out_by_name
 from cnn_jax.data.tfds import read_tfds
 from cnn_jax.errors import InputError, nearest
 
@@ -25,6 +26,7 @@ __all__ = [
     "Subset",
     "array_source",
     "hold_out",
+    "hold_out_by_name",
     "load",
     "make_dataset",
 ]
@@ -44,18 +46,25 @@ def load(
     split_seed: int = 0,
     class_names: tuple[str, ...] | None = None,
     data_dir: str | Path | None = None,
+    image_size: int | tuple[int, int] | None = None,
 ) -> Dataset:
     """Load a dataset by name or path.
 
     Args:
-        name: "digits" (embedded), "tfds:NAME", a folder of IDX files, or an `.npz`.
+        name: "digits" (embedded), "tfds:NAME", a folder of IDX files, an `.npz`, or images in class
+            folders: a folder or `.zip` that holds CLASS/IMAGE, or train/CLASS/IMAGE and the like
+            (`cnn_jax.data.listing.list_files`).
         validation: what to hold out of the training images, as a fraction or a number of images;
             0 for none. Not used where the dataset brings a validation split.
         test: the same for the test images, where the dataset brings no test split.
         split_seed: seed of both splits. It is apart from a recipe's seed, so that runs with
-            several seeds are measured on the same images.
+            several seeds are measured on the same images. Of image files the names decide
+            (`hold_out_by_name`), so that adding some moves none across.
         class_names: names of the classes, in the order of the labels; None for the dataset's own.
         data_dir: where prepared TFDS datasets lie; None for the library's default.
+        image_size: side, or height and width, that image files are brought to (resized until they
+            cover it, the middle cut out). None to leave them as they are where all are of one
+            size, and 224 where they are not.
 
     Returns:
         The dataset.
@@ -68,14 +77,26 @@ def load(
         name = str(Path(name).expanduser().absolute())
     if data_dir is not None:
         data_dir = str(Path(data_dir).expanduser().absolute())
-    splits, own_names, title = _read(name, data_dir)
+    path = Path(name)
+    if is_image_files(path):
+        title = path.name if path.is_dir() else path.stem
+        splits, own_names = read_files(
+            path, image_size=image_size, validation=validation, test=test, split_seed=split_seed
+        )
+    elif image_size is not None:
+        raise InputError(
+            f"`image_size` (={image_size}) is for image files, and {name} holds arrays of one "
+            "size: leave it out"
+        )
+    else:
+        splits, own_names, title = _read(name, data_dir)
     return make_dataset(
         splits["train"],
         splits.get("test"),
         splits.get("validation"),
         name=title,
         class_names=class_names or own_names or None,
-        validation=validation,
+        validation=0 if is_image_files(path) else validation,
         test_size=test,
         split_seed=split_seed,
         arguments={
@@ -85,6 +106,7 @@ def load(
             "split_seed": split_seed,
             "class_names": class_names and list(class_names),
             "data_dir": data_dir,
+            "image_size": image_size,
         },
     )
 
@@ -152,19 +174,15 @@ def _read(name: str, data_dir: str | None) -> tuple[dict[str, Source], tuple[str
     if not path.exists():
         raise InputError(
             f"`data` (={name}) does not exist, and {path.name!r} is no dataset: "
-            f"{nearest(path.name, ['digits', 'tfds:NAME'])}, besides folders of IDX files and .npz"
+            f"{nearest(path.name, ['digits', 'tfds:NAME'])}, besides folders of images or of IDX "
+            "files, .zip and .npz"
         )
     if path.is_dir():
-        if not any(path.iterdir()):
-            raise InputError(f"`data` (={name}) is an empty folder: it must hold four IDX files")
-        if not is_idx_folder(path):
-            raise InputError(
-                f"`data` (={name}) is a folder without IDX files: it must hold train-images-"
-                "idx3-ubyte, train-labels-idx1-ubyte and the two t10k- files, or their .gz"
-            )
         splits = {split: read_idx_split(path, split) for split in ("train", "test")}
         known = FASHION_MNIST_CLASSES if path.name == "fashion-mnist" else ()
         return splits, known, path.name
     if path.suffix == ".npz":
         return read_npz(path), (), path.stem
-    raise InputError(f"`data` (={name}) is a {path.suffix or 'plain'} file: a file must be an .npz")
+    raise InputError(
+        f"`data` (={name}) is a {path.suffix or 'plain'} file: it must be .zip or .npz"
+    )

@@ -1,19 +1,24 @@
 """Image files as a person sees them, brought to the size that a network takes."""
 
+import io
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cnn_jax.errors import InputError
-from cnn_jax.weights.pretrained import Preprocessing
 
+if TYPE_CHECKING:  # it takes seconds to import
+    from cnn_jax.weights.pretrained import Preprocessing
+
+_ORIENTATION = 0x0112  # the EXIF tag; from 5 on, height and width change places
 _MODES = {1: "L", 3: "RGB"}
 # A line a pixel wide would be resized to gigabytes before its middle is cut out.
 _MOST_ELONGATED = 100
 
 
-def read_input(path: str | Path, preprocessing: Preprocessing) -> np.ndarray:
+def read_input(path: str | Path, preprocessing: "Preprocessing") -> np.ndarray:
     """Read an image file and bring it to the size of an input.
 
     Args:
@@ -55,17 +60,114 @@ def read_image(path: str | Path, *, channels: int = 3) -> Image.Image:
         with Image.open(path) as file:
             file.load()
             return _opaque(_eight_bits(ImageOps.exif_transpose(file))).convert(_MODES[channels])
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist: check the spelling") from error
-    except UnidentifiedImageError as error:
-        raise InputError(f"{path} is no image of a known format: convert it to PNG") from error
     # Pillow's decoders raise errors of many kinds for damaged files.
     except Exception as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise InputError(f"{path} cannot be read as an image ({reason}): fetch it again") from error
+        raise InputError(f"{path} {explain(error)}") from error
 
 
-def resize_and_crop(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
+class Header(NamedTuple):
+    """What the beginning of an image file says, as the image will be seen.
+
+    Attributes:
+        height: in pixels.
+        width: in pixels.
+        channels: 1 for grey, 3 for colour.
+    """
+
+    height: int
+    width: int
+    channels: int
+
+
+def read_header(content: bytes) -> Header:
+    """Read size and kind of an image without decoding it.
+
+    Args:
+        content: of the file.
+
+    Returns:
+        The size after the turn that EXIF asks for, and whether the image is grey.
+
+    Raises:
+        Exception: of any type, which `explain` puts into words.
+
+    >>> file = io.BytesIO()
+    >>> Image.new("L", (6, 4)).save(file, "png")
+    >>> read_header(file.getvalue())
+    Header(height=4, width=6, channels=1)
+    """
+    with Image.open(io.BytesIO(content)) as file:
+        _refuse_bombs(file)
+        width, height = file.size
+        if file.getexif().get(_ORIENTATION, 1) >= 5:
+            width, height = height, width
+        return Header(height, width, 1 if _is_grey(file) else 3)
+
+
+def decode(content: bytes, *, channels: int, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Decode the bytes of an image file as a viewer would show it, as `read_image` does.
+
+    Args:
+        content: of the file.
+        channels: 1 for grey, 3 for red, green and blue.
+        size: (height, width) to bring it to: resized (bicubic, antialiased) until it covers that,
+            the middle cut out. A JPEG of more than twice the size is decoded at a half, quarter or
+            eighth, which is several times as fast. None to leave it as it is.
+
+    Returns:
+        uint8 [H, W, C].
+
+    Raises:
+        Exception: of any type, which `explain` puts into words.
+
+    >>> file = io.BytesIO()
+    >>> Image.new("RGB", (300, 200), "red").save(file, "png")
+    >>> decode(file.getvalue(), channels=3, size=(64, 64))[0, 0]
+    array([255,   0,   0], dtype=uint8)
+    """
+    with Image.open(io.BytesIO(content)) as file:
+        _refuse_bombs(file)
+        turned = file.getexif().get(_ORIENTATION, 1)
+        if size is not None:
+            _refuse_lines(file.size)
+            file.draft(None, size if turned >= 5 else size[::-1])
+        file.load()
+        if turned > 1:
+            ImageOps.exif_transpose(file, in_place=True)
+        image = _opaque(_eight_bits(file))
+        if image.mode != _MODES[channels]:
+            image = image.convert(_MODES[channels])
+        if size is not None:
+            image = _cover(image, size, size, Image.Resampling.BICUBIC)
+        return np.asarray(image).reshape(image.height, image.width, channels)
+
+
+def explain(error: Exception) -> str:
+    """Say what is wrong with a file that cannot be decoded, and what to do.
+
+    Args:
+        error: what was raised.
+
+    Returns:
+        What makes a sentence with the name of the file before it.
+
+    >>> explain(ValueError("no bytes"))
+    'cannot be read as an image (no bytes): fetch it again'
+    """
+    if isinstance(error, FileNotFoundError):
+        return "does not exist: check the spelling"
+    if isinstance(error, UnidentifiedImageError):
+        return "is no image of a known format: convert it to PNG"
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return (
+            f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels, as a file made to fill the memory "
+            "has: shrink it"
+        )
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return f"cannot be read as an image ({reason}): fetch it again"
+
+
+def resize_and_crop(image: Image.Image, preprocessing: "Preprocessing") -> np.ndarray:
     """Resize an image until it covers the size before the crop, and cut out its middle.
 
     For a square size this is torchvision's `Resize` and `CenterCrop`, pixel by pixel.
@@ -77,22 +179,57 @@ def resize_and_crop(image: Image.Image, preprocessing: Preprocessing) -> np.ndar
     Returns:
         uint8 [H, W, C].
 
+    >>> from cnn_jax.weights.pretrained import Preprocessing
     >>> image = Image.new("RGB", (300, 200), "red")
     >>> resize_and_crop(image, Preprocessing(size=(64, 64))).shape
     (64, 64, 3)
     """
-    height, width = preprocessing.size
-    covered_height = int(height / preprocessing.crop_fraction)
-    covered_width = int(width / preprocessing.crop_fraction)
+    covered = tuple(int(side / preprocessing.crop_fraction) for side in preprocessing.size)
+    resampling = Image.Resampling[preprocessing.interpolation.upper()]
+    image = _cover(image, covered, preprocessing.size, resampling)
+    return np.asarray(image).reshape(*preprocessing.size, preprocessing.channels)
+
+
+def _cover(
+    image: Image.Image,
+    covered: tuple[int, int],
+    size: tuple[int, int],
+    resampling: Image.Resampling,
+) -> Image.Image:
+    """Resize until the image covers (height, width), and cut out a middle of another such size."""
+    (covered_height, covered_width), (height, width) = covered, size
     if image.width * covered_height <= image.height * covered_width:
-        size = covered_width, int(covered_width * image.height / image.width)
+        whole = covered_width, int(covered_width * image.height / image.width)
     else:
-        size = int(covered_height * image.width / image.height), covered_height
-    if image.size != size:
-        image = image.resize(size, Image.Resampling[preprocessing.interpolation.upper()])
+        whole = int(covered_height * image.width / image.height), covered_height
+    if image.size != whole:
+        image = image.resize(whole, resampling)
+    if image.size == (width, height):
+        return image
     left, top = round((image.width - width) / 2), round((image.height - height) / 2)
-    pixels = np.asarray(image.crop((left, top, left + width, top + height)))
-    return pixels.reshape(height, width, preprocessing.channels)
+    return image.crop((left, top, left + width, top + height))
+
+
+def _refuse_bombs(file: Image.Image) -> None:
+    # Pillow itself only warns up to twice this number.
+    if file.width * file.height > Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError
+
+
+def _refuse_lines(size: tuple[int, int]) -> None:
+    if max(size) > _MOST_ELONGATED * min(size):
+        raise ValueError(
+            f"it is {size[0]}x{size[1]}, and the longer side must be at most {_MOST_ELONGATED} "
+            "times the shorter"
+        )
+
+
+def _is_grey(file: Image.Image) -> bool:
+    if file.mode == "P":
+        entries = np.frombuffer(file.palette.getdata()[1], np.uint8)
+        palette = entries[: len(entries) // 3 * 3].reshape(-1, 3)
+        return file.palette.mode == "RGB" and bool((palette == palette[:, :1]).all())
+    return file.mode.startswith(("1", "L", "I", "F"))
 
 
 def _opaque(image: Image.Image) -> Image.Image:

@@ -68,3 +68,92 @@ def test_impossible_sizes(size, words):
 def test_a_class_with_one_image():
     with pytest.raises(InputError, match="class 1 has one image only"):
         data.hold_out(labelled([20, 1]), 5, seed=0)
+
+
+def named(counts) -> tuple[data.ArraySource, list[str]]:
+    source = labelled(counts)
+    return source, [f"{label}/{k}" for k, label in enumerate(source.labels)]
+
+
+def test_names_decide_and_the_seed_does():
+    source, names = named([400, 400])
+    first, again, other = (
+        data.hold_out_by_name(source, names, 0.2, seed=seed)[1].indices for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert set(first) != set(other)
+    # 160 expected, with a deviation of 11.3; three classes of the same would be 480 +- 20.
+    assert 120 < len(first) < 200
+
+
+@given(
+    counts=st.lists(st.integers(2, 60), min_size=2, max_size=5),
+    size=st.floats(0.05, 0.9),
+    seed=st.integers(0, 99),
+)
+def test_a_split_by_name_is_a_partition_with_every_class_on_both_sides(counts, size, seed):
+    source, names = named(counts)
+    rest, held = data.hold_out_by_name(source, names, size, seed=seed)
+    assert sorted([*rest.indices, *held.indices]) == list(range(len(source)))
+    assert (np.diff(held.indices) > 0).all()
+    assert set(rest.labels) == set(held.labels) == set(range(len(counts)))
+
+
+def test_added_files_move_none_across():
+    source, names = named([300, 500])
+    held = data.hold_out_by_name(source, names, 0.1, seed=3)[1]
+    more, more_names = named([300, 500, 400])
+    added = data.hold_out_by_name(more, more_names, 0.1, seed=3)[1]
+    assert set(held.indices) == {k for k in added.indices if k < 800}
+    some = np.arange(0, 800, 2)
+    fewer = data.Subset(source, some)
+    kept = data.hold_out_by_name(fewer, [names[k] for k in some], 0.1, seed=3)[1]
+    assert set(some[kept.indices]) == set(held.indices) & set(some)
+
+
+def test_a_number_is_held_out_exactly_and_in_proportion():
+    source, names = named([100, 300, 600])
+    held = data.hold_out_by_name(source, names, 50, seed=0)[1]
+    assert np.bincount(held.labels).tolist() == [5, 15, 30]
+    # Three classes of 7 images, 5 of them held out: two, two and one.
+    source, names = named([7, 7, 7])
+    held = data.hold_out_by_name(source, names, 5, seed=0)[1]
+    assert sorted(np.bincount(held.labels)) == [1, 2, 2]
+
+
+@pytest.mark.parametrize("size", [0.3, 60])
+def test_no_group_is_on_both_sides(size):
+    source = labelled([100, 100])
+    patients = [f"patient {k % 40}" for k in range(200)]  # each has images of both classes
+    rest, held = data.hold_out_by_name(source, patients, size, seed=0)
+    assert not {patients[k] for k in rest.indices} & {patients[k] for k in held.indices}
+    assert len(rest) + len(held) == 200
+    assert 20 < len(held) < 100
+
+
+def test_images_of_several_labels():
+    labels = np.random.default_rng(0).integers(0, 2, (200, 3)).astype(np.int32)
+    labels[:, 2] = np.arange(200) < 2
+    source = data.ArraySource(np.zeros((200, 2, 2, 1), np.uint8), labels)
+    rest, held = data.hold_out_by_name(source, [str(k) for k in range(200)], 0.2, seed=0)
+    assert rest.labels[:, 2].sum() == held.labels[:, 2].sum() == 1
+    assert 20 < len(held) < 60
+
+
+def test_a_single_image_stays_in_training():
+    source, names = named([20, 1])
+    rest, _ = data.hold_out_by_name(source, names, 0.5, seed=0)
+    assert 1 in rest.labels
+
+
+@pytest.mark.parametrize("size", [1.5, 30, -2, 0])
+def test_impossible_sizes_by_name(size):
+    source, names = named([10, 20])
+    with pytest.raises(InputError, match=rf"`validation` \(={size}\) must be a fraction"):
+        data.hold_out_by_name(source, names, size, seed=0)
+
+
+def test_one_group_cannot_be_parted():
+    source = labelled([10, 20])
+    with pytest.raises(InputError, match="would hold out none of 30 images in 1 groups"):
+        data.hold_out_by_name(source, ["a"] * 30, 0.5, seed=0)
