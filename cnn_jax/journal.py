@@ -239,6 +239,8 @@ class Journal:
         return (step - step_then) * self._recipe.batch_size / (time.monotonic() - then)
 
     def _write(self, record: dict) -> None:
+        # What is not finite comes of a step that overflowed in float16; JSON has no word for it.
+        record = {name: value for name, value in record.items() if math.isfinite(value)}
         self._file.write(json.dumps(record) + "\n")
         for name, value in record.items():
             if name != "step":

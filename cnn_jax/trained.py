@@ -16,6 +16,23 @@ from cnn_jax.steps import make_eval_step, normalize
 
 
 @dataclass(frozen=True, eq=False)
+class TrainedNetwork:
+    """A network with its variables: a function of images, whose parameters a recipe can describe.
+
+    Attributes:
+        model: the network.
+        variables: its parameters and statistics.
+    """
+
+    model: nn.Module
+    variables: dict
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Compute the logits of normalised images."""
+        return self.model.apply(self.variables, images)
+
+
+@dataclass(frozen=True, eq=False)
 class TrainedRun:
     """What a run directory holds of its network.
 
@@ -34,6 +51,10 @@ class TrainedRun:
     normalization: Normalization
     class_names: tuple[str, ...]
     description: dict
+
+    def teacher(self) -> TrainedNetwork:
+        """Return the network as a teacher for a recipe, which should share its normalization."""
+        return TrainedNetwork(self.model, self.variables)
 
     def load_data(self, name: str | None = None) -> data.Dataset:
         """Load the data of the run, or other data in the same way.

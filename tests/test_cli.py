@@ -47,10 +47,13 @@ def test_training_evaluating_and_listing(tmp_path):
     assert done.stderr == ""
     assert "\x1b" not in done.stdout  # no terminal, no control codes
     lines = done.stdout.splitlines()
+    assert re.search(r"│ fc1/kernel +│ +64x512 │ +x 1 │ +0.01 │", done.stdout)
+    first = next(k for k, line in enumerate(lines) if line.startswith("first loss"))
+    assert re.fullmatch(r"first loss \d\.\d{4}; a uniform guess has 1\.0986", lines[first])
     assert re.fullmatch(
         r"epoch 1/1  train loss \d\.\d{4}, accuracy \d+\.\d\d %  validation loss \d\.\d{4}, "
         r"accuracy \d+\.\d\d %  [\d,]+ images/s",
-        lines[0],
+        lines[first + 1],
     )
     assert re.search(r"test accuracy \d+\.\d\d % \(\d+ of 12 images\)", done.stdout)
     for file in ("learning_curves.png", "confusion_matrix.png", "predictions.png"):

@@ -30,12 +30,19 @@ def final_state(workdir, recipe):
     return state.replace(key=jax.random.key_data(state.key))
 
 
+def last_record(workdir):
+    """What the last checkpoint says besides the state, but for the time it took."""
+    with Checkpoints(workdir / rundir.CHECKPOINTS) as checkpoints:
+        record = checkpoints.restore_record(checkpoints.latest_step)
+    return {name: value for name, value in record.items() if name != "seconds"}
+
+
 def _normalization(recipe):
     return recipe.normalization or train.channel_statistics(recipe.data.train)
 
 
 def steps_logged(workdir):
-    return [record["step"] for record in rundir.read_metrics(workdir) if "loss" in record]
+    return [record["step"] for record in rundir.read_metrics(workdir) if "epoch" not in record]
 
 
 def test_a_run_learns_and_leaves_what_it_promises(recipe, tmp_path):
@@ -180,7 +187,9 @@ import sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
 from dataclasses import replace
-from cnn_jax import data, models
+from functools import partial
+from cnn_jax import averaging, data, gradients, models, optim
+from cnn_jax.plateau import lower_on_plateau, stop_early
 from cnn_jax.recipe import Recipe
 from cnn_jax.train import run
 from tests.conftest import scans
@@ -193,6 +202,11 @@ dataset = data.make_dataset(
 recipe = Recipe(
     model=models.create_model("simple_cnn", num_classes=3, widths=(4, 8), hidden=8),
     data=dataset, epochs=20, batch_size=16, checkpoint_every=5, log_every=1,
+    optimizer=partial(averaging.ema, decay=0.9, optimizer=partial(
+        gradients.accumulated, steps=2, optimizer=optim.adamw)),
+    precision="float16", monitor="validation_loss",
+    plateau=partial(lower_on_plateau, factor=0.5, patience=0, threshold=10.0, relative=False),
+    stopping=partial(stop_early, patience=30, min_delta=10.0),
 )
 if __name__ == "__main__":
     run(recipe, Path(sys.argv[1]), resume="--resume" in sys.argv)
@@ -212,7 +226,10 @@ def killable(tmp_path):
 
 
 def test_a_killed_run_resumes_to_the_bit(killable, tmp_path):
-    """SIGKILL in mid-epoch, twice; then all arrays and all records are those of a straight run."""
+    """SIGKILL in mid-epoch, twice; then all arrays and all records are those of a straight run.
+
+    The plateau's, the stopping's, the average's, the accumulation's and the loss scale's too.
+    """
     program, recipe = killable
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     assert python(program, straight, cwd=tmp_path).returncode == 0
@@ -237,6 +254,11 @@ def test_a_killed_run_resumes_to_the_bit(killable, tmp_path):
     assert "resuming at step" in done.stdout
     chex.assert_trees_all_equal(final_state(straight, recipe), final_state(killed, recipe))
     assert steps_logged(killed) == list(range(1, 114))
+    records = [last_record(workdir) for workdir in (straight, killed)]
+    assert records[0] == records[1]
+    assert records[0]["plateau"]["scale"] == 0.5**19
+    assert records[0]["stopping"]["waited"] == 19
+    assert final_state(killed, recipe).loss_scale.scale < 2**16  # it has overflown
     epochs = [record["epoch"] for record in rundir.read_metrics(killed) if "epoch" in record]
     assert epochs == list(range(1, 21))
 
