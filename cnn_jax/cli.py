@@ -82,31 +82,35 @@ for command in (train, overfit, find_rate, draw_schedule, predict_images):
     cnn_jax.add_command(command)
 
 
-def experiment(make_recipe: Callable, *, data: str, name: str) -> None:
+def experiment(make_recipe: Callable | dict[str, Callable], *, data: str, name: str) -> None:
     """Run an experiment's command line: one or several seeds, and their mean and deviation.
 
     Args:
         make_recipe: `(dataset, epochs=..., seed=...) -> Recipe`, with its own number of epochs as
-            the default.
+            the default; or several by name, the first of them the default.
         data: the data that it was measured on, as `cnn_jax.data.load` takes it.
         name: of the directory for its runs, under `runs/`.
     """
 
+    makers = make_recipe if isinstance(make_recipe, dict) else {"": make_recipe}
+    names = list(makers)
+
     @click.command(context_settings={"show_default": True}, help=sys.modules["__main__"].__doc__)
     @click.option("--data", default=data, help="Name or path of the data.")
     @data_options
+    @click.option("--recipe", type=click.Choice(names), default=names[0], hidden=len(names) == 1)
     @click.option("--epochs", type=int, help="Other than the experiment's own.")
     @click.option("--seeds", type=int, default=1, help="How many seeds, from 0.")
     @run_options
-    def command(data, validation, split_seed, data_dir, epochs, seeds, workdir, resume, overwrite):
+    def command(data, validation, split_seed, data_dir, recipe, epochs, seeds, workdir, **existing):
         dataset = load(data, validation, split_seed, data_dir)
         given = {} if epochs is None else {"epochs": epochs}
-        workdir = workdir or Path("runs") / name
+        workdir = workdir or Path("runs") / "-".join(filter(None, (name, recipe)))
         accuracies, seconds = [], []
         for seed in range(seeds):
-            recipe = make_recipe(dataset, seed=seed, **given)
             directory = workdir / f"seed-{seed}" if seeds > 1 else workdir
-            result = train_or_exit(recipe, directory, resume=resume, overwrite=overwrite)
+            made = makers[recipe](dataset, seed=seed, **given)
+            result = train_or_exit(made, directory, **existing)
             accuracies.append(100 * result.test_accuracy)
             seconds.append(result.figures["seconds"])
         if seeds > 1:

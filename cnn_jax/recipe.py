@@ -23,7 +23,7 @@ from cnn_jax.data.statistics import Normalization
 from cnn_jax.errors import InputError, nearest
 from cnn_jax.plateau import Mode, Plateau, Stopping
 from cnn_jax.precision import with_precision
-from cnn_jax.steps import Loss, Teacher
+from cnn_jax.steps import Loss, Mix, Teacher
 
 MONITORS = ("validation_accuracy", "validation_loss", "train_accuracy", "train_loss")
 
@@ -45,6 +45,8 @@ class Recipe:
         teacher: images as the model gets them -> logits [N, classes] to learn from; None for none.
             The network of a run: `load_run(workdir).teacher()`.
         augment: functions `(key, image [H, W, C]) -> image` of float images between 0 and 1.
+        mix: `(key, images [N, H, W, C], labels [N, classes]) -> (images, labels)` of the augmented
+            batch, such as Mixup; None for none. The loss must take soft labels then.
         normalization: mean and deviation of the channels; None for those of the training images.
         precision: type of the computation, of `precision.TYPES`; parameters stay float32.
         epochs: how often each training image is shown.
@@ -68,6 +70,7 @@ class Recipe:
     loss: Loss = losses.cross_entropy
     teacher: Teacher | None = None
     augment: tuple[Augmentation, ...] = ()
+    mix: Mix | None = None
     normalization: Normalization | None = None
     precision: str = "float32"
     epochs: int = 20

@@ -18,6 +18,7 @@ Metrics = dict[str, jax.Array]
 Loss = Callable[..., jax.Array]
 Correct = Callable[[jax.Array, jax.Array], jax.Array]
 Teacher = Callable[[jax.Array], jax.Array]
+Mix = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 Preprocess = Callable[[jax.Array], jax.Array]
 
 
@@ -53,6 +54,7 @@ def make_train_step(
     correct: Correct = top1,
     preprocess: Preprocess = lambda images: images,
     augment: Sequence[Augmentation] = (),
+    mix: Mix | None = None,
     teacher: Teacher | None = None,
     auxiliary_weight: float = 0.3,
 ) -> Callable[[TrainState, dict], tuple[TrainState, Metrics]]:
@@ -66,6 +68,8 @@ def make_train_step(
         preprocess: what follows the augmentation, such as normalisation; of [N, H, W, C].
         augment: functions `(key, image) -> image` of float images between 0 and 1. An image's
             key depends on the run, the epoch and the image, and on nothing else.
+        mix: (key, images, labels) -> (images, labels) of the augmented batch, before
+            `preprocess`; such as Mixup, which makes soft labels.
         teacher: preprocessed images -> logits to learn from; no gradient reaches it.
         auxiliary_weight: weight of the loss of each auxiliary head, of networks that have any
             (0.3: Szegedy et al. 2015, section 5).
@@ -90,6 +94,10 @@ def make_train_step(
         if augment:
             keys = _image_keys(augment_root, batch["epoch"], batch["id"])
             images = augmented(keys, images)
+        if mix is not None:
+            # The third of the state's keys: the split above gives the first two.
+            mix_root = jax.random.fold_in(state.key, 2)
+            images, labels = mix(jax.random.fold_in(mix_root, state.step), images, labels)
         images = preprocess(images)
         dropout_key = jax.random.fold_in(dropout_root, state.step)
         taught = () if teacher is None else (jax.lax.stop_gradient(teacher(images)),)

@@ -25,7 +25,7 @@ from cnn_jax.precision import dynamic_loss_scale, with_precision
 from cnn_jax.progress import Reporter
 from cnn_jax.recipe import Recipe, check, describe
 from cnn_jax.state import TrainState, init_state
-from cnn_jax.steps import make_eval_step, make_train_step, normalize
+from cnn_jax.steps import Mix, make_eval_step, make_train_step, normalize
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +147,7 @@ def make_engine(recipe: Recipe) -> Engine:
             teacher=recipe.teacher,
             preprocess=preprocess,
             augment=recipe.augment,
+            mix=_with_soft_labels(recipe.mix, recipe.data.num_classes),
         ),
         donate_argnums=0,
         out_shardings=(whole, whole),
@@ -176,6 +177,12 @@ def make_engine(recipe: Recipe) -> Engine:
         schedule=schedule,
         total_steps=steps,
     )
+
+
+def _with_soft_labels(mix: Mix | None, classes: int) -> Mix | None:
+    if mix is None:
+        return None
+    return lambda key, images, labels: mix(key, images, jax.nn.one_hot(labels, classes))
 
 
 def _train(
