@@ -4,64 +4,41 @@ A recipe composes them as a tuple of partials, and the train step maps them over
 key for each image and epoch:
 
     augment=(augment.random_flip, partial(augment.shifted_crop, padding=4))
+
+Images are floats between 0 and 1, [H, W, C] with 1 or 3 channels. What a random function does
+with its draws is a function of its own, `(image, amount, *, options) -> image`.
 """
 
-from collections.abc import Callable, Sequence
+from cnn_jax.augment.composing import Augmentation, compose
+from cnn_jax.augment.crops import shifted_crop
+from cnn_jax.augment.erasing import cutout, erase, random_erasing
+from cnn_jax.augment.flips import flip, random_flip
+from cnn_jax.augment.geometry import (
+    affine,
+    affine_matrix,
+    random_affine,
+    random_rotation,
+    random_translation,
+    rotate,
+    translate,
+)
+from cnn_jax.augment.warping import warp
 
-import jax
-import jax.numpy as jnp
-
-__all__ = ["Augmentation", "compose", "random_flip", "shifted_crop"]
-
-Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
-
-
-def compose(operations: Sequence[Augmentation]) -> Augmentation:
-    """Chain augmentations, each with a key of its own.
-
-    Args:
-        operations: functions `(key, image) -> image`.
-
-    Returns:
-        A function `(key, image) -> image`; the identity for no operations.
-    """
-
-    def augmented(key: jax.Array, image: jax.Array) -> jax.Array:
-        for index, operation in enumerate(operations):
-            image = operation(jax.random.fold_in(key, index), image)
-        return image
-
-    return augmented
-
-
-def random_flip(key: jax.Array, image: jax.Array, *, probability: float = 0.5) -> jax.Array:
-    """Mirror an image left to right, with a probability.
-
-    Args:
-        key: random key.
-        image: [H, W, C].
-        probability: how often, 0 to 1.
-
-    Returns:
-        [H, W, C].
-    """
-    return jnp.where(jax.random.bernoulli(key, probability), image[:, ::-1], image)
-
-
-def shifted_crop(key: jax.Array, image: jax.Array, *, padding: int) -> jax.Array:
-    """Shift an image by up to `padding` pixels each way, filling with zeros.
-
-    The same as padding on all sides and cropping at random to the old size (He et al. 2016,
-    section 4.2, with padding 4).
-
-    Args:
-        key: random key.
-        image: [H, W, C].
-        padding: largest shift in pixels; each shift from -padding to padding is equally likely.
-
-    Returns:
-        [H, W, C].
-    """
-    start = jax.random.randint(key, (2,), 0, 2 * padding + 1)
-    padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
-    return jax.lax.dynamic_slice(padded, (start[0], start[1], 0), image.shape)
+__all__ = [
+    "Augmentation",
+    "affine",
+    "affine_matrix",
+    "compose",
+    "cutout",
+    "erase",
+    "flip",
+    "random_affine",
+    "random_erasing",
+    "random_flip",
+    "random_rotation",
+    "random_translation",
+    "rotate",
+    "shifted_crop",
+    "translate",
+    "warp",
+]
