@@ -1,18 +1,11 @@
-"""What to look at before a long training: a batch, and whether one batch can be learnt by heart."""
-
-from dataclasses import dataclass, replace
-from functools import partial
+"""What to look at before a long training: the first batch."""
 
 import numpy as np
 
-from cnn_jax import ranges, schedules
-from cnn_jax.data import ArraySource
-from cnn_jax.data.batches import Batch, train_batch
-from cnn_jax.data.statistics import Normalization, channel_statistics
+from cnn_jax.data.batches import Batch
+from cnn_jax.data.statistics import Normalization
 from cnn_jax.errors import InputError
 from cnn_jax.labels import check_class_labels
-from cnn_jax.recipe import Recipe, check
-from cnn_jax.train import make_engine
 
 # Normalised pixels of other images than the statistics' own still lie in here.
 _USUAL_MEAN, _USUAL_DEVIATION = 1.5, (0.25, 4.0)
@@ -66,63 +59,3 @@ all of them are the same: look at them'
     if abs(mean) > _USUAL_MEAN or not low <= deviation <= high:
         return f"{told}; usual are 0 and 1: check the normalisation"
     return told
-
-
-@dataclass(frozen=True)
-class Overfit:
-    """What came of training on one batch.
-
-    Attributes:
-        losses: of each step.
-        accuracy: on the batch afterwards, in evaluation mode.
-        images: in the batch.
-    """
-
-    losses: tuple[float, ...]
-    accuracy: float
-    images: int
-
-    @property
-    def learnt(self) -> bool:
-        """Whether every image of the batch is classified as its label says."""
-        return self.accuracy == 1.0
-
-
-def overfit_batch(recipe: Recipe, *, steps: int = 200) -> Overfit:
-    """Train on the first batch alone, without augmentation, at the schedule's first full rate.
-
-    A network, loss and optimizer that fit together learn a batch by heart. One that does not has a
-    defect, or too low or too high a learning rate.
-
-    Args:
-        recipe: the recipe; its schedule is replaced by the highest rate that it comes to.
-        steps: how often the batch is shown.
-
-    Returns:
-        The losses and the accuracy.
-
-    Raises:
-        InputError: the recipe cannot be run, or `steps` is no whole number of at least 1.
-    """
-    ranges.whole("steps", steps, remedy="200 is usual")
-    check(recipe)
-    normalization = recipe.normalization or channel_statistics(recipe.data.train)
-    batch = train_batch(recipe.data.train, recipe.seed, 0, batch_size=recipe.batch_size)
-    rates = recipe.schedule(steps)
-    highest = max(float(rates(step)) for step in range(steps))
-    engine = make_engine(
-        replace(
-            recipe,
-            normalization=normalization,
-            augment=(),
-            schedule=partial(schedules.constant, learning_rate=highest),
-        )
-    )
-    state, losses = engine.fresh_state(), []
-    placed = engine.place(batch)
-    for _ in range(steps):
-        state, metrics = engine.train_step(state, placed)
-        losses.append(float(metrics["loss"] / metrics["count"]))
-    source = ArraySource(batch["image"], batch["label"])
-    evaluation = engine.evaluate(state.variables, source)
-    return Overfit(tuple(losses), evaluation.tally.accuracy, len(source))

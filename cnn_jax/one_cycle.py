@@ -5,6 +5,8 @@ Smith and Topin 2018, section 3; Smith 2018, section 4.2 for the momentum.
     schedule=partial(one_cycle, learning_rate=0.4)
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -85,11 +87,17 @@ def one_cycle_momentum(
     ranges.fraction("low", low, remedy="0.85 is usual")
     ranges.fraction("rise", rise, remedy="0.3 is usual")
 
-    def schedule(step):
-        rising, left, done = _phase(step, total_steps, rise, straight)
-        return jnp.where(rising, high * left + low * done, low * left + high * done)
+    # A partial of a plain function: a recipe that holds it can be described.
+    return partial(
+        _momentum, total_steps=total_steps, high=high, low=low, rise=rise, straight=straight
+    )
 
-    return schedule
+
+def _momentum(
+    step: jax.Array | int, *, total_steps: int, high: float, low: float, rise: float, straight: bool
+) -> jax.Array:
+    rising, left, done = _phase(step, total_steps, rise, straight)
+    return jnp.where(rising, high * left + low * done, low * left + high * done)
 
 
 def _phase(

@@ -14,6 +14,7 @@ import optax
 
 from cnn_jax import losses, metrics, parallel, rundir
 from cnn_jax.checkpoints import Checkpoints
+from cnn_jax.checks import check_batch
 from cnn_jax.data import Source
 from cnn_jax.data.batches import Batch, epochs_done, total_steps, train_batch
 from cnn_jax.data.statistics import channel_statistics
@@ -109,9 +110,8 @@ def run(
             state, record = checkpoints.restore(checkpoints.latest_step, state)
             progress = progress_from(record)
             reporter.say(f"resuming at step {int(state.step):,} of {engine.total_steps:,}")
-        elif rows := table_of(recipe.optimizer, state.params):
-            rundir.write_table(workdir / rundir.PARAMETERS, rows)
-            reporter.parameters(rows)
+        else:
+            _introduce(recipe, state, reporter, workdir)
         journal = Journal(
             recipe, engine.schedule, workdir, reporter, progress, step=int(state.step), began=began
         )
@@ -177,6 +177,19 @@ def make_engine(recipe: Recipe) -> Engine:
         schedule=schedule,
         total_steps=steps,
     )
+
+
+def _introduce(recipe: Recipe, state: TrainState, reporter: Reporter, workdir: Path) -> None:
+    """Say what the optimizer does to each parameter, and what the first batch looks like."""
+    rows = table_of(recipe.optimizer, state.params)
+    if rows is not None:
+        rundir.write_table(workdir / rundir.PARAMETERS, rows)
+        reporter.parameters(rows)
+    batch = train_batch(recipe.data.train, recipe.seed, 0, batch_size=recipe.batch_size)
+    told = check_batch(
+        batch, num_classes=recipe.data.num_classes, normalization=recipe.normalization
+    )
+    reporter.say(f"first batch: {told}")
 
 
 def _with_soft_labels(mix: Mix | None, classes: int) -> Mix | None:

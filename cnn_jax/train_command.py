@@ -37,7 +37,7 @@ def train(workdir: Path | None, resume: bool, overwrite: bool, **options) -> Non
 @click.option("--steps", type=int, default=200, help="How often the batch is shown.")
 def overfit(steps: int, **options) -> None:
     """Train on one batch, which a sound model learns by heart; takes the options of `train`."""
-    from cnn_jax.checks import overfit_batch
+    from cnn_jax.overfit import overfit_batch
 
     outcome = overfit_batch(recipe_options.recipe_from(**options), steps=steps)
     losses = outcome.losses

@@ -1,0 +1,128 @@
+"""The options of the command line, and the recipe that comes of them."""
+
+import sys
+
+import click
+import numpy as np
+import pytest
+
+from cnn_jax import cli, one_cycle
+from cnn_jax.errors import InputError
+from cnn_jax.recipe import describe
+from cnn_jax.recipe_options import SCHEDULES, recipe_from, recipe_options
+from tests.conftest import scans
+
+
+def recipe_of(tmp_path, *arguments):
+    """The recipe that `cnn-jax train` would run."""
+    images, labels = scans(60)
+    np.savez(tmp_path / "scans.npz", x_train=images, y_train=labels)
+    made = []
+
+    @click.command()
+    @recipe_options
+    def command(**options):
+        made.append(recipe_from(**options))
+
+    given = ["--data", tmp_path / "scans.npz", "--model", "mlp", "--epochs", "2", *arguments]
+    command([str(argument) for argument in given], standalone_mode=False)
+    return made[0]
+
+
+def test_options_nest_from_the_inside_out(tmp_path):
+    recipe = recipe_of(
+        tmp_path, "--optimizer", "sgd", "--momentum", "0.8", "--weight-decay", "0.1", "--ema",
+        "0.9", "--sam", "0.05", "--clip", "1", "--accumulate", "2", "--freeze", "fc1/*",
+        "--no-decay", "fc2/kernel",
+    )  # fmt: skip
+    chain, optimizer = [], describe(recipe.optimizer)
+    while True:
+        chain.append(optimizer["function"].rsplit(".", 1)[-1])
+        if "optimizer" not in optimizer:
+            break
+        ruled, optimizer = optimizer, optimizer["optimizer"]
+    assert chain == ["ema", "sam", "accumulated", "clipped", "by_path", "sgd"]
+    assert optimizer["momentum"] == 0.8
+    assert ruled["weight_decay"] == 0.1
+    assert [rule["pattern"] for rule in ruled["rules"]] == ["fc1/*", "fc2/kernel"]
+    assert [rule["frozen"] for rule in ruled["rules"]] == [True, False]
+    assert ruled["rules"][1]["decay"] is False
+
+
+def test_schedules_take_steps_and_fractions(tmp_path):
+    recipe = recipe_of(
+        tmp_path, "--schedule", "multi_step", "--milestones", "0.5,0.75", "--factor", "0.5",
+        "--warmup", "10", "--learning-rate", "1",
+    )  # fmt: skip
+    rates = recipe.schedule(110)
+    # The warm-up takes 10 steps, and half of the remaining 100 are done at step 60.
+    assert [float(rates(step)) for step in (59, 60, 85)] == [1, 0.5, 0.25]
+
+
+def test_momentum_cycles_with_one_cycle_unless_it_is_given(tmp_path):
+    options = ["--schedule", "one_cycle", "--optimizer", "sgd", "--batch-size", "10"]
+    momentum = recipe_of(tmp_path, *options).optimizer.keywords["momentum"]
+    steps = 9  # two epochs of the 44 images that are left to train on
+    expected = one_cycle.one_cycle_momentum(steps)
+    for step in range(steps):
+        assert momentum(step) == expected(step)
+    assert describe(momentum)["total_steps"] == steps
+    assert recipe_of(tmp_path, *options, "--momentum", "0.5").optimizer.keywords["momentum"] == 0.5
+
+
+@pytest.mark.parametrize("schedule", list(SCHEDULES))
+def test_every_schedule_has_a_name_and_is_drawn(schedule, tmp_path, monkeypatch, capsys):
+    needed = {"multi_step": ["--milestones", "0.5"], "cosine_restarts": ["--period", "0.25"]}
+    path = tmp_path / "schedule.png"
+    arguments = ["--schedule", schedule, *needed.get(schedule, []), "--steps", "50", "--out", path]
+    monkeypatch.setattr(sys, "argv", ["cnn-jax", "schedule", *map(str, arguments)])
+    assert cli.call(cli.cnn_jax) == 0
+    assert path.read_bytes()[:4] == b"\x89PNG"
+    assert "learning rate" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--power", "2"], r"`power` \(=2.0\) is not an option of cosine: leave it out or choose"),
+        (["--gamma", "2"], r"`gamma` \(=2.0\) is not an option of cross_entropy"),
+        (["--optimizer", "lion", "--momentum", "0.9"], r"`momentum` \(=0.9\) is not an option of"),
+        (["--optimizer", "muon", "--freeze", "fc*"], r"`optimizer` \(=muon\) does not take --free"),
+    ],
+)
+def test_options_that_do_not_go_together_are_told(tmp_path, arguments, words):
+    with pytest.raises(InputError, match=words):
+        recipe_of(tmp_path, *arguments)
+
+
+def test_commands_before_a_training(tmp_path, monkeypatch, capsys):
+    images, labels = scans(60)
+    np.savez(tmp_path / "scans.npz", x_train=images, y_train=labels)
+    data = ["--data", str(tmp_path / "scans.npz"), "--model", "mlp_512_256", "--batch-size", "16"]
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["cnn-jax", *map(str, arguments)])
+        code = cli.call(cli.cnn_jax)
+        return code, capsys.readouterr()
+
+    picture = tmp_path / "range.png"
+    code, said = call("find-rate", *data, "--steps", "30", "--out", picture)
+    assert code == 0
+    assert "suggested: --learning-rate" in said.out
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+
+    code, said = call("overfit", *data, "--steps", "30")
+    assert code == 0
+    assert "learnt by heart: 16 of 16 images right" in said.out
+    with pytest.raises(SystemExit) as stopped:
+        call("overfit", *data, "--steps", "2", "--learning-rate", "1e-9")
+    assert stopped.value.code == 1
+    assert "NOT learnt" in capsys.readouterr().out
+
+    for out, words in (
+        (tmp_path / "range.jpg", "must end in .png"),
+        ("no/r.png", "no folder that"),
+    ):
+        code, said = call("find-rate", *data, "--out", out)
+        assert code == cli.BAD_INPUT
+        assert words in said.err
