@@ -1,5 +1,6 @@
 """Datasets by name or path."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from cnn_jax.data.digits import read_digits
@@ -47,6 +48,8 @@ def load(
     class_names: tuple[str, ...] | None = None,
     data_dir: str | Path | None = None,
     image_size: int | tuple[int, int] | None = None,
+    skip_bad: bool = False,
+    cache_dir: str | Path | None = None,
 ) -> Dataset:
     """Load a dataset by name or path.
 
@@ -65,6 +68,10 @@ def load(
         image_size: side, or height and width, that image files are brought to (resized until they
             cover it, the middle cut out). None to leave them as they are where all are of one
             size, and 224 where they are not.
+        skip_bad: leave out image files that cannot be used (damaged, of two classes at once, and
+            so on: `cnn-jax data` lists them), and say which; else they are refused.
+        cache_dir: where image files are kept decoded; None for what the variable CNN_JAX_CACHE
+            names, or `~/.cache/cnn_jax`.
 
     Returns:
         The dataset.
@@ -77,20 +84,23 @@ def load(
         name = str(Path(name).expanduser().absolute())
     if data_dir is not None:
         data_dir = str(Path(data_dir).expanduser().absolute())
-    path = Path(name)
+    if cache_dir is not None:
+        cache_dir = str(Path(cache_dir).expanduser().absolute())
+    path, skipped = Path(name), ()
+    of_files = {"image_size": image_size, "skip_bad": skip_bad, "cache_dir": cache_dir}
+    splitting = {"validation": validation, "test": test, "split_seed": split_seed}
     if is_image_files(path):
         title = path.name if path.is_dir() else path.stem
-        splits, own_names = read_files(
-            path, image_size=image_size, validation=validation, test=test, split_seed=split_seed
-        )
-    elif image_size is not None:
-        raise InputError(
-            f"`image_size` (={image_size}) is for image files, and {name} holds arrays of one "
-            "size: leave it out"
-        )
+        files = read_files(path, **of_files, **splitting)
+        splits, own_names, skipped = files.splits, files.class_names, files.skipped
     else:
+        for argument, value in of_files.items():
+            if value not in (None, False):
+                raise InputError(
+                    f"`{argument}` (={value}) is for image files, and {name} is none: leave it out"
+                )
         splits, own_names, title = _read(name, data_dir)
-    return make_dataset(
+    dataset = make_dataset(
         splits["train"],
         splits.get("test"),
         splits.get("validation"),
@@ -101,14 +111,13 @@ def load(
         split_seed=split_seed,
         arguments={
             "name": name,
-            "validation": validation,
-            "test": test,
-            "split_seed": split_seed,
+            **splitting,
             "class_names": class_names and list(class_names),
             "data_dir": data_dir,
-            "image_size": image_size,
+            **of_files,
         },
     )
+    return replace(dataset, skipped=skipped)
 
 
 def make_dataset(

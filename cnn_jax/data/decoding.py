@@ -97,7 +97,7 @@ def read_header(content: bytes) -> Header:
     Header(height=4, width=6, channels=1)
     """
     with Image.open(io.BytesIO(content)) as file:
-        _refuse_bombs(file)
+        _refuse_extremes(file)
         width, height = file.size
         if file.getexif().get(_ORIENTATION, 1) >= 5:
             width, height = height, width
@@ -126,7 +126,7 @@ def decode(content: bytes, *, channels: int, size: tuple[int, int] | None = None
     array([255,   0,   0], dtype=uint8)
     """
     with Image.open(io.BytesIO(content)) as file:
-        _refuse_bombs(file)
+        _refuse_extremes(file)
         turned = file.getexif().get(_ORIENTATION, 1)
         if size is not None:
             _refuse_lines(file.size)
@@ -156,6 +156,8 @@ def explain(error: Exception) -> str:
     """
     if isinstance(error, FileNotFoundError):
         return "does not exist: check the spelling"
+    if isinstance(error, PermissionError):
+        return "cannot be read (permission denied): allow it, or remove it"
     if isinstance(error, UnidentifiedImageError):
         return "is no image of a known format: convert it to PNG"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
@@ -164,6 +166,7 @@ def explain(error: Exception) -> str:
             "has: shrink it"
         )
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    reason = " ".join(reason.split())
     return f"cannot be read as an image ({reason}): fetch it again"
 
 
@@ -210,10 +213,12 @@ def _cover(
     return image.crop((left, top, left + width, top + height))
 
 
-def _refuse_bombs(file: Image.Image) -> None:
+def _refuse_extremes(file: Image.Image) -> None:
     # Pillow itself only warns up to twice this number.
     if file.width * file.height > Image.MAX_IMAGE_PIXELS:
         raise Image.DecompressionBombError
+    if min(file.size) < 2:
+        raise ValueError(f"it is {file.width}x{file.height}, in which nothing can be seen")
 
 
 def _refuse_lines(size: tuple[int, int]) -> None:

@@ -1,19 +1,37 @@
 """Image files as sources."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.data.decoding import decode, explain, read_header
+from cnn_jax.data.bad_files import find_faults, first_few, refusal
+from cnn_jax.data.bars import say
+from cnn_jax.data.cache import fill_cache
+from cnn_jax.data.cached_images import CachedImages
 from cnn_jax.data.idx import is_idx_folder
 from cnn_jax.data.listing import SPLITS, Listing, list_files
-from cnn_jax.data.source import ArraySource, Source, Subset
+from cnn_jax.data.source import Source, Subset
 from cnn_jax.data.splits import hold_out_by_name
-from cnn_jax.data.tree import Fault, opened
+from cnn_jax.data.tree import Fault
 from cnn_jax.errors import InputError
 
-# Where images are of several sizes and none is asked for: what most ImageNet models take.
-DEFAULT_SIZE = 224
+_SAID = 20
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFiles:
+    """What has been read of image files.
+
+    Attributes:
+        splits: the sources of "train", "test" and, where there is one, "validation".
+        class_names: the name of label k at position k.
+        skipped: what was left out.
+    """
+
+    splits: dict[str, Source]
+    class_names: tuple[str, ...]
+    skipped: tuple[Fault, ...]
 
 
 def is_image_files(path: Path) -> bool:
@@ -27,68 +45,79 @@ def read_files(
     path: Path,
     *,
     image_size: int | tuple[int, int] | None,
+    skip_bad: bool,
+    cache_dir: str | Path | None,
     validation: float | int,
     test: float | int,
     split_seed: int,
-) -> tuple[dict[str, Source], tuple[str, ...]]:
+) -> ImageFiles:
     """Read image files in class folders.
 
     Args:
         path: a folder or `.zip`.
         image_size: as for `cnn_jax.data.load`.
+        skip_bad: leave out what cannot be used, and say so.
+        cache_dir: where the decoded images go; None for the default.
         validation: what to hold out of the training images, where no folder holds them.
         test: the same for the test images.
         split_seed: seed of both.
 
     Returns:
-        The sources of "train", "test", and, unless turned off, "validation"; and the class names.
+        The sources, and what goes with them.
 
     Raises:
         InputError: the files are not laid out as they must be, or some cannot be used.
     """
     listing = list_files(path)
-    images = _decode(listing, image_size)
-    whole = ArraySource(images, listing.labels)
+    mapping, index = fill_cache(listing, size=_pair(image_size), cache_dir=cache_dir)
+    faults, usable = find_faults(listing, index.contents, index.problems)
+    if faults and not skip_bad:
+        raise refusal(path, faults)
+    if faults:
+        say(f"left out of {path}: {len(faults):,} ({first_few(faults, named=_SAID)})")
+    whole = CachedImages(mapping, index, listing.labels)
     splits = {
         split: Subset(whole, positions)
-        for split in SPLITS
-        if len(positions := listing.split(split))
+        for number, split in enumerate(SPLITS)
+        if len(positions := np.flatnonzero(usable & (listing.splits == number)))
     }
+    _check_classes(listing, splits.get("train"))
     for split, size, seed in (
         ("test", test, split_seed),
         ("validation", validation, split_seed + 1),
     ):
-        if split in splits or not (size or split == "test"):
-            continue
-        names = [listing.names[k] for k in splits["train"].indices]
-        rest, held = hold_out_by_name(splits["train"], names, size, seed=seed, argument=split)
-        splits["train"], splits[split] = (
-            Subset(whole, splits["train"].indices[part.indices]) for part in (rest, held)
+        if split not in splits and (size or split == "test"):
+            splits["train"], splits[split] = _part(listing, splits["train"], size, seed, split)
+    return ImageFiles(splits, listing.class_names, tuple(faults))
+
+
+def _pair(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    if image_size is None:
+        return None
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if min(height, width) < 1:
+        raise InputError(
+            f"`image_size` (={image_size}) must be positive: a side, or height and width, in pixels"
         )
-    return splits, listing.class_names
+    return int(height), int(width)
 
 
-def _decode(listing: Listing, image_size: int | tuple[int, int] | None) -> np.ndarray:
-    faults, size = list(listing.faults), None
-    if isinstance(image_size, int):
-        image_size = image_size, image_size
-    with opened(listing.root) as read:
-        headers = []
-        for name in listing.paths:
-            try:
-                headers.append(read_header(read(name)))
-            except Exception as error:
-                faults.append(Fault(name, explain(error)))
-        shapes = {header[:2] for header in headers}
-        channels = max((header.channels for header in headers), default=3)
-        if image_size or len(shapes) > 1:
-            size = image_size or (DEFAULT_SIZE, DEFAULT_SIZE)
-        images = np.empty((len(listing), *(size or min(shapes)), channels), np.uint8)
-        for position, name in enumerate(listing.paths):
-            try:
-                images[position] = decode(read(name), channels=channels, size=size)
-            except Exception as error:
-                faults.append(Fault(name, explain(error)))
-    if faults:
-        raise InputError("; ".join(map(str, faults[:5])))
-    return images
+def _check_classes(listing: Listing, train: Subset | None) -> None:
+    labels = np.zeros(0, np.int32) if train is None else train.labels
+    there = np.flatnonzero(labels.any(0)) if labels.ndim == 2 else np.unique(labels)
+    missing = [name for k, name in enumerate(listing.class_names) if k not in there]
+    if missing:
+        raise InputError(
+            f"no training image of the class {missing[0]} of {listing.root} can be used, and of "
+            f"{len(missing) - 1} more classes: mend the files or remove the folder"
+        )
+
+
+def _part(
+    listing: Listing, train: Subset, size: float | int, seed: int, split: str
+) -> tuple[Subset, Subset]:
+    names = listing.groups or listing.names
+    parts = hold_out_by_name(
+        train, [names[k] for k in train.indices], size, seed=seed, argument=split
+    )
+    return tuple(Subset(train.source, train.indices[part.indices]) for part in parts)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from cnn_jax.data.tree import Fault
 from cnn_jax.errors import InputError
 
 
@@ -53,7 +54,7 @@ class ArraySource:
     @functools.cached_property
     def fingerprint(self) -> str:
         """Digest of images and labels."""
-        return _digest(self.images, self.labels)
+        return digest_arrays(self.images, self.labels)
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         """Read the images at `indices` [B]: [B, H, W, C]."""
@@ -88,7 +89,9 @@ class Subset:
     @functools.cached_property
     def fingerprint(self) -> str:
         """Digest of the source and the indices."""
-        return _digest(np.frombuffer(self.source.fingerprint.encode(), np.uint8), self.indices)
+        return digest_arrays(
+            np.frombuffer(self.source.fingerprint.encode(), np.uint8), self.indices
+        )
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         """Read the images at `indices` [B]: [B, H, W, C]."""
@@ -106,6 +109,7 @@ class Dataset:
         test: what the final figures are measured on.
         class_names: the name of label k at position k.
         arguments: what `load` was called with, so that a run directory can find its data again.
+        skipped: what was left out because it could not be used.
     """
 
     name: str
@@ -114,6 +118,7 @@ class Dataset:
     test: Source
     class_names: tuple[str, ...]
     arguments: dict = field(default_factory=dict)
+    skipped: tuple[Fault, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -231,7 +236,12 @@ def _check_float_pixels(images: np.ndarray, name: str) -> None:
         )
 
 
-def _digest(*arrays: np.ndarray) -> str:
+def digest_arrays(*arrays: np.ndarray) -> str:
+    """Digest of types, shapes and contents of arrays, in hexadecimal.
+
+    >>> digest_arrays(np.zeros(2)) == digest_arrays(np.zeros((1, 2)))
+    False
+    """
     digest = hashlib.blake2b(digest_size=16)
     for array in arrays:
         digest.update(f"{array.dtype}{array.shape}".encode())

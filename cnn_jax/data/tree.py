@@ -3,8 +3,7 @@
 import os
 import stat
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,26 +63,24 @@ def read_tree(path: Path) -> Tree:
     return tree
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[Callable[[str], bytes]]:
+def reader(path: Path) -> Callable[[str], bytes]:
     """Open a folder or a `.zip`, to read files of it by name, from several threads if need be.
 
     Args:
         path: the folder or archive.
 
-    Yields:
-        A function that takes a name and returns the bytes of the file.
+    Returns:
+        A function that takes a name and returns the bytes of the file; an archive stays open as
+        long as the function is there.
     """
-    if path.suffix.lower() != ".zip":
+    if path.suffix.lower() == ".zip":
+        return zipfile.ZipFile(path).read
 
-        def read(name: str) -> bytes:
-            with open(os.path.join(path, name), "rb") as file:
-                return file.read()
+    def read(name: str) -> bytes:
+        with open(os.path.join(path, name), "rb") as file:
+            return file.read()
 
-        yield read
-    else:
-        with zipfile.ZipFile(path) as archive:
-            yield archive.read
+    return read
 
 
 def printable(name: str) -> str:

@@ -59,7 +59,9 @@ def test_grey_folders_have_one_channel(tmp_path, third, channels):
 
 
 def test_an_image_size_is_for_image_files():
-    with pytest.raises(InputError, match=r"`image_size` \(=32\) is for image files, and digits"):
+    with pytest.raises(
+        InputError, match=r"`image_size` \(=32\) is for image files, and digits is none"
+    ):
         data.load("digits", image_size=32)
 
 

@@ -1,0 +1,88 @@
+"""Sizes and kinds of image files, and the shape that all are to have."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cnn_jax.data.bars import counting
+from cnn_jax.data.decoding import read_header
+from cnn_jax.data.listing import Listing
+from cnn_jax.data.tree import reader
+from cnn_jax.data.workers import share_out, workers_for
+
+# Where images are of several sizes and none is asked for: what most ImageNet models take.
+DEFAULT_SIZE = 224
+_BLOCK = 1024
+
+
+def read_headers(listing: Listing) -> np.ndarray:
+    """Read the size and the channels of every image, in several processes.
+
+    Args:
+        listing: the files.
+
+    Returns:
+        int32 [N, 3]: height, width, channels (1 or 3); zeros where a file cannot be read.
+    """
+    tasks = [listing.paths[start : start + _BLOCK] for start in range(0, len(listing), _BLOCK)]
+    headers = np.zeros((len(listing), 3), np.int32)
+    with counting("looking at", len(listing)) as advance:
+        for block, rows in share_out(
+            header_reader, listing.root, tasks, workers=workers_for(len(listing))
+        ):
+            headers[block * _BLOCK : block * _BLOCK + len(rows)] = rows
+            advance(len(rows))
+    return headers
+
+
+def header_reader(root: Path) -> Callable[[Sequence[str]], np.ndarray]:
+    """Make the function that reads the headers of files: what a worker does.
+
+    Args:
+        root: the folder or archive.
+
+    Returns:
+        A function of names, which returns the rows for `read_headers`.
+    """
+    read = reader(root)
+
+    def rows(names: Sequence[str]) -> np.ndarray:
+        found = np.zeros((len(names), 3), np.int32)
+        for row, name in zip(found, names, strict=True):
+            try:
+                row[:] = read_header(read(name))
+            except MemoryError:
+                raise
+            except Exception:  # whoever decodes it says why
+                continue
+        return found
+
+    return rows
+
+
+def common_shape(
+    headers: np.ndarray, size: tuple[int, int] | None
+) -> tuple[tuple[int, int, int], bool] | None:
+    """Choose the shape that all images are to have.
+
+    Args:
+        headers: as of `read_headers`.
+        size: (height, width) asked for; None for the images' own, or 224x224 where these differ.
+
+    Returns:
+        (H, W, C), with one channel where every image is grey; and whether images must be resized.
+        None where no image can be read.
+
+    >>> common_shape(np.array([[32, 32, 3], [32, 32, 1], [0, 0, 0]]), None)
+    ((32, 32, 3), False)
+    >>> common_shape(np.array([[32, 32, 1], [32, 40, 1]]), None)
+    ((224, 224, 1), True)
+    """
+    readable = headers[headers[:, 0] > 0]
+    if not len(readable):
+        return None
+    channels = int(readable[:, 2].max())
+    if size is None and (readable[:, :2] == readable[0, :2]).all():
+        return (int(readable[0, 0]), int(readable[0, 1]), channels), False
+    return (*(size or (DEFAULT_SIZE, DEFAULT_SIZE)), channels), True
