@@ -56,7 +56,8 @@ def load(
     Args:
         name: "digits" (embedded), "tfds:NAME", a folder of IDX files, an `.npz`, or images in class
             folders: a folder or `.zip` that holds CLASS/IMAGE, or train/CLASS/IMAGE and the like
-            (`cnn_jax.data.listing.list_files`).
+            (`cnn_jax.data.listing.list_files`), or a `.csv` that names the files, their classes and
+            groups (`cnn_jax.data.csv_listing.list_csv`).
         validation: what to hold out of the training images, as a fraction or a number of images;
             0 for none. Not used where the dataset brings a validation split.
         test: the same for the test images, where the dataset brings no test split.
@@ -184,7 +185,7 @@ def _read(name: str, data_dir: str | None) -> tuple[dict[str, Source], tuple[str
         raise InputError(
             f"`data` (={name}) does not exist, and {path.name!r} is no dataset: "
             f"{nearest(path.name, ['digits', 'tfds:NAME'])}, besides folders of images or of IDX "
-            "files, .zip and .npz"
+            "files, .zip, .csv and .npz"
         )
     if path.is_dir():
         splits = {split: read_idx_split(path, split) for split in ("train", "test")}
@@ -193,5 +194,5 @@ def _read(name: str, data_dir: str | None) -> tuple[dict[str, Source], tuple[str
     if path.suffix == ".npz":
         return read_npz(path), (), path.stem
     raise InputError(
-        f"`data` (={name}) is a {path.suffix or 'plain'} file: it must be .zip or .npz"
+        f"`data` (={name}) is a {path.suffix or 'plain'} file: it must be .zip, .csv or .npz"
     )

@@ -94,8 +94,8 @@ def place_of(listing: Listing, size: tuple[int, int] | None, cache_dir: str | Pa
     Returns:
         The folder: another one for other files or another size, the same when files change.
     """
-    key = hashlib.blake2b(f"{listing.root}\0{size}".encode(), digest_size=6).hexdigest()
-    return cache_folder(cache_dir) / f"{listing.root.stem}-{key}"
+    key = hashlib.blake2b(f"{listing.path}\0{size}".encode(), digest_size=6).hexdigest()
+    return cache_folder(cache_dir) / f"{listing.path.stem}-{key}"
 
 
 def fill_cache(
@@ -214,7 +214,7 @@ def _fill(folder: Path, listing: Listing, request: dict) -> Index:
         ]
         files = sum(len(names) for _, names in tasks)
         with (
-            counting(f"caching {listing.root.stem}", len(listing)) as advance,
+            counting(f"caching {listing.path.stem}", len(listing)) as advance,
             (folder / JOURNAL).open("a") as journal,
         ):
             advance(len(listing) - files)
@@ -233,7 +233,7 @@ def _fill(folder: Path, listing: Listing, request: dict) -> Index:
             (folder / name).unlink(missing_ok=True)
         raise
     say(
-        f"{len(listing):,} images of {listing.root.name} decoded to {shape[2]}x{shape[1]}x"
+        f"{len(listing):,} images of {listing.path.name} decoded to {shape[2]}x{shape[1]}x"
         f"{shape[3]} in {time.monotonic() - began:.1f} s: {folder} ({np.prod(shape) / 1e6:,.0f} MB)"
     )
     return index
@@ -248,7 +248,7 @@ def _begin(folder: Path, listing: Listing, request: dict) -> dict:
     chosen = common_shape(read_headers(listing), size and tuple(size))
     if chosen is None:
         raise InputError(
-            f"none of the {len(listing):,} files of {listing.root}, such as {listing.paths[0]}, "
+            f"none of the {len(listing):,} files of {listing.path}, such as {listing.paths[0]}, "
             "can be read as an image: `cnn-jax data` says why"
         )
     plan = {"request": request, "shape": list(chosen[0]), "resized": chosen[1]}

@@ -9,6 +9,7 @@ from cnn_jax.data.bad_files import find_faults, first_few, refusal
 from cnn_jax.data.bars import say
 from cnn_jax.data.cache import fill_cache
 from cnn_jax.data.cached_images import CachedImages
+from cnn_jax.data.csv_listing import list_csv
 from cnn_jax.data.idx import is_idx_folder
 from cnn_jax.data.listing import SPLITS, Listing, list_files
 from cnn_jax.data.source import Source, Subset
@@ -35,10 +36,10 @@ class ImageFiles:
 
 
 def is_image_files(path: Path) -> bool:
-    """Tell whether a path names image files: a folder that is not one of IDX files, or a `.zip`."""
+    """Tell whether a path names image files: a folder not of IDX files, a `.zip`, or a `.csv`."""
     if path.is_dir():
         return not is_idx_folder(path)
-    return path.is_file() and path.suffix.lower() == ".zip"
+    return path.is_file() and path.suffix.lower() in (".zip", ".csv")
 
 
 def read_files(
@@ -51,10 +52,10 @@ def read_files(
     test: float | int,
     split_seed: int,
 ) -> ImageFiles:
-    """Read image files in class folders.
+    """Read image files.
 
     Args:
-        path: a folder or `.zip`.
+        path: a folder or `.zip` of class folders, or a `.csv` that names files and classes.
         image_size: as for `cnn_jax.data.load`.
         skip_bad: leave out what cannot be used, and say so.
         cache_dir: where the decoded images go; None for the default.
@@ -68,7 +69,7 @@ def read_files(
     Raises:
         InputError: the files are not laid out as they must be, or some cannot be used.
     """
-    listing = list_files(path)
+    listing = list_csv(path) if path.suffix.lower() == ".csv" else list_files(path)
     mapping, index = fill_cache(listing, size=_pair(image_size), cache_dir=cache_dir)
     faults, usable = find_faults(listing, index.contents, index.problems)
     if faults and not skip_bad:
@@ -108,7 +109,7 @@ def _check_classes(listing: Listing, train: Subset | None) -> None:
     missing = [name for k, name in enumerate(listing.class_names) if k not in there]
     if missing:
         raise InputError(
-            f"no training image of the class {missing[0]} of {listing.root} can be used, and of "
+            f"no training image of the class {missing[0]} of {listing.path} can be used, and of "
             f"{len(missing) - 1} more classes: mend the files or remove the folder"
         )
 

@@ -12,7 +12,7 @@ from cnn_jax.data.tree import Fault, read_tree
 from cnn_jax.errors import InputError
 
 SPLITS = ("train", "validation", "test")
-_SPLIT_NAMES = {
+SPLIT_NAMES = {
     "train": ("train", "training"),
     "validation": ("val", "valid", "validation"),
     "test": ("test", "testing"),
@@ -28,7 +28,8 @@ class Listing:
     """The image files of a data set in their fixed order: split, class, name.
 
     Attributes:
-        root: the folder or archive that the paths begin at.
+        path: what the data set was named by: a folder, an archive, or a table.
+        root: the folder or archive that the paths of the files begin at.
         paths: of the files, with "/" between the parts.
         names: what the files are called within their split ("cat/1.jpg"), by which it is decided
             what is held out.
@@ -42,6 +43,7 @@ class Listing:
         groups: a name for each file, of what must not be parted by a split; None for no groups.
     """
 
+    path: Path
     root: Path
     paths: tuple[str, ...]
     names: tuple[str, ...]
@@ -114,6 +116,7 @@ def list_files(path: Path) -> Listing:
     placed = sorted(row for row in placed if row[1] in label)
     paths = tuple(row[3] for row in placed)
     return Listing(
+        path=path,
         root=path,
         paths=paths,
         names=tuple(f"{name}/{rest}" for _, name, rest, _ in placed),
@@ -146,7 +149,7 @@ def _below(folder: str, names) -> list[str]:
 def _descend(files, folders: set[str]) -> str:
     """Find the folder that the layout begins at."""
     holding = {name.rpartition("/")[0] for name in files}
-    known = {name for names in _SPLIT_NAMES.values() for name in names}
+    known = {name for names in SPLIT_NAMES.values() for name in names}
     root = ""
     while root not in holding:
         inner = _below(root, folders)
@@ -163,7 +166,7 @@ def _split_folders(root: str, folders: set[str], path: Path) -> dict[str, str]:
     children = {name.rpartition("/")[2].lower(): name for name in _below(root, folders)}
     found = {
         split: [children[name] for name in names if name in children]
-        for split, names in _SPLIT_NAMES.items()
+        for split, names in SPLIT_NAMES.items()
     }
     if not any(_below(name, folders) for name in found["train"]):
         return {"train": root}

@@ -1,12 +1,13 @@
 """Mean and deviation of the channels."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from cnn_jax.data.source import Source
 
-_BLOCK = 4096
+_BLOCK, _BLOCK_BYTES = 4096, 16 << 20
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ def channel_statistics(source: Source) -> Normalization:
     """
     channels = source.image_shape[-1]
     total, squares, count = np.zeros(channels), np.zeros(channels), 0
-    for start in range(0, len(source), _BLOCK):
-        block = source.read(np.arange(start, min(start + _BLOCK, len(source))))
+    size = max(1, min(_BLOCK, _BLOCK_BYTES // math.prod(source.image_shape)))
+    for start in range(0, len(source), size):
+        block = source.read(np.arange(start, min(start + size, len(source))))
         scale = 255 if block.dtype == np.uint8 else 1
         pixels = block.reshape(-1, channels).astype(np.float64) / scale
         total += pixels.sum(0)

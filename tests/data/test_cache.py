@@ -113,16 +113,24 @@ def build(where):
         os._exit(0)
     return child
 
-began = time.monotonic()
 os.waitpid(build(sys.argv[2]), 0)
-took = time.monotonic() - began
+
+def size(name):
+    try:
+        return (place / name).stat().st_size
+    except FileNotFoundError:
+        return 0
 
 random.seed(0)
 unfinished = resumed = 0
 place = cache.place_of(listing, None, sys.argv[3])
 while unfinished < 20:
     child = build(sys.argv[3])
-    time.sleep(random.uniform(0, took))
+    # At a random point of the work, whatever else the machine does; and a little later.
+    written = random.uniform(0, 30 * 150)
+    while size(cache.JOURNAL) < written and not size(cache.INDEX):
+        time.sleep(0.0002)
+    time.sleep(random.uniform(0, 0.002))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     if (place / cache.INDEX).exists():

@@ -113,7 +113,7 @@ def test_folders_and_files_of_another_kind(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(InputError, match="holds no images in class folders: it must hold CLASS/IM"):
         data.load(tmp_path)
-    with pytest.raises(InputError, match=r"is a \.txt file: it must be \.zip or \.npz"):
+    with pytest.raises(InputError, match=r"is a \.txt file: it must be \.zip, \.csv or \.npz"):
         data.load(tmp_path / "notes.txt")
 
 
