@@ -1,8 +1,11 @@
 """What tests of several files share: small data, small recipes, and the command line."""
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +16,15 @@ from cnn_jax import data, models, optim, schedules
 from cnn_jax.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
+
+# Workers and the processes that tests start compile the same programs: this session's share what
+# they have compiled. An environment that names a cache of its own keeps it.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _compiled = tempfile.mkdtemp(prefix="cnn-jax-compiled-")
+    atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
 
 
 def scans(count: int, *, classes: int = 3, size: int = 8, seed: int = 0):

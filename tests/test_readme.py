@@ -10,6 +10,7 @@ import pytest
 
 import cnn_jax
 from cnn_jax import cli
+from cnn_jax.recipe import check
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -36,7 +37,15 @@ def test_the_other_programs_run(tmp_path, monkeypatch):
     for program in others:
         exec(program, {"images": jnp.zeros((1, 32, 32, 3))})
     assert Path("mine.safetensors").read_bytes() == Path("resnet18.safetensors").read_bytes()
-    assert len(others) == 2
+    assert len(others) == 3
+
+
+def test_the_nested_settings_make_a_recipe(dataset):
+    (program,) = [block for block in blocks("python") if "settings = {" in block]
+    scope: dict = {}
+    exec(program, scope)
+    model = cnn_jax.create_model("simple_cnn", num_classes=3)
+    check(cnn_jax.Recipe(model=model, data=dataset, batch_size=16, **scope["settings"]))
 
 
 COMMANDS = [
