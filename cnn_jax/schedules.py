@@ -313,7 +313,7 @@ def warmup(
     [0.1, 0.55, 1.0, 0.5, 0.0]
     """
     ranges.fraction("start", start, with_one=True, remedy="0.01 begins with a hundredth")
-    length = _steps("steps", steps, total_steps)
+    length = _steps("steps", steps, total_steps, of=" of the warm-up")
     after = schedule(total_steps - length)
     if not length:
         return after
@@ -409,21 +409,29 @@ def _drop(learning_rate: float, factor: float, moments: Sequence[int]) -> optax.
 
 
 def _steps(
-    name: str, moment: Moment, total_steps: int, *, least: int = 0, beyond: bool = False
+    name: str,
+    moment: Moment,
+    total_steps: int,
+    *,
+    least: int = 0,
+    beyond: bool = False,
+    of: str = "",
 ) -> int:
     """Convert a moment to steps; one after the run is an error unless `beyond` allows it."""
     if isinstance(moment, numbers.Integral) and not isinstance(moment, bool):
         if moment < least:
-            raise InputError(f"`{name}` (={moment}) must be at least {least}: count it in steps")
+            raise InputError(
+                f"`{name}` (={moment}){of} must be at least {least}: count it in steps"
+            )
         if moment > total_steps and not beyond:
             raise InputError(
-                f"`{name}` (={moment}) must not exceed the run's {total_steps} steps: shorten it, "
+                f"`{name}` (={moment}){of} must not exceed the run's {total_steps} steps: shorten it, "
                 "or train for longer"
             )
         return int(moment)
     if not isinstance(moment, numbers.Real) or not 0 <= moment <= 1:
         raise InputError(
-            f"`{name}` (={moment}) must be a whole number of steps, or between 0 and 1 as a "
+            f"`{name}` (={moment}){of} must be a whole number of steps, or between 0 and 1 as a "
             "fraction of the run: write one of these"
         )
     return max(round(moment * total_steps), least)

@@ -12,6 +12,7 @@ from cnn_jax.checkpoints import Checkpoints
 from cnn_jax.data.statistics import Normalization
 from cnn_jax.errors import InputError
 from cnn_jax.evaluate import Evaluation, evaluate
+from cnn_jax.precision import with_precision
 from cnn_jax.steps import make_eval_step, normalize
 
 
@@ -104,8 +105,9 @@ def load_run(workdir: str | Path) -> TrainedRun:
         record = checkpoints.restore_record(checkpoints.latest_step)
         step = record["best_step"] or checkpoints.latest_step
         variables = checkpoints.restore_variables(step)
+    model = models.create_model(**{key: _as_tuple(v) for key, v in recipe["model"].items()})
     return TrainedRun(
-        model=models.create_model(**{key: _as_tuple(v) for key, v in recipe["model"].items()}),
+        model=with_precision(model, recipe["precision"]),
         variables=variables,
         step=step,
         normalization=Normalization(

@@ -244,7 +244,7 @@ CONSTANT = partial(schedules.constant, learning_rate=1.0)
         ),
         (
             partial(schedules.warmup, schedule=CONSTANT, steps=101),
-            r"`steps` \(=101\) must not exceed the run's 100 steps",
+            r"`steps` \(=101\) of the warm-up must not exceed the run's 100 steps",
         ),
         (
             partial(schedules.warmup, schedule=CONSTANT, steps=-1),
