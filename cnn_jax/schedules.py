@@ -425,8 +425,8 @@ def _steps(
             )
         if moment > total_steps and not beyond:
             raise InputError(
-                f"`{name}` (={moment}){of} must not exceed the run's {total_steps} steps: shorten it, "
-                "or train for longer"
+                f"`{name}` (={moment}){of} must not exceed the run's {total_steps} steps: "
+                "shorten it, or train for longer"
             )
         return int(moment)
     if not isinstance(moment, numbers.Real) or not 0 <= moment <= 1:

@@ -248,7 +248,7 @@ CONSTANT = partial(schedules.constant, learning_rate=1.0)
         ),
         (
             partial(schedules.warmup, schedule=CONSTANT, steps=-1),
-            r"`steps` \(=-1\) must be at least 0",
+            r"`steps` \(=-1\) of the warm-up must be at least 0",
         ),
         (
             partial(schedules.warmup, schedule=CONSTANT, steps=5, start=2.0),
