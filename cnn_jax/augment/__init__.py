@@ -10,7 +10,7 @@ with its draws is a function of its own, `(image, amount, *, options) -> image`.
 """
 
 from cnn_jax.augment.composing import Augmentation, compose
-from cnn_jax.augment.crops import shifted_crop
+from cnn_jax.augment.crops import random_resized_crop, shifted_crop
 from cnn_jax.augment.erasing import cutout, erase, random_erasing
 from cnn_jax.augment.flips import flip, random_flip
 from cnn_jax.augment.geometry import (
@@ -22,21 +22,30 @@ from cnn_jax.augment.geometry import (
     rotate,
     translate,
 )
+from cnn_jax.augment.perspective import perspective, perspective_matrix, random_perspective
+from cnn_jax.augment.resizing import centre_crop, resize, resize_crop
 from cnn_jax.augment.warping import warp
 
 __all__ = [
     "Augmentation",
     "affine",
     "affine_matrix",
+    "centre_crop",
     "compose",
     "cutout",
     "erase",
     "flip",
+    "perspective",
+    "perspective_matrix",
     "random_affine",
     "random_erasing",
     "random_flip",
+    "random_perspective",
+    "random_resized_crop",
     "random_rotation",
     "random_translation",
+    "resize",
+    "resize_crop",
     "rotate",
     "shifted_crop",
     "translate",

@@ -9,12 +9,15 @@ from cnn_jax import ranges
 from cnn_jax.errors import InputError
 
 
-def image(value: jax.Array, *, colour: bool = False) -> None:
+def image(value: jax.Array, *, colour: bool = False) -> jax.Array:
     """Require a float image [H, W, C].
 
     Args:
         value: what was given.
         colour: whether only 1 or 3 channels will do.
+
+    Returns:
+        The image.
 
     Raises:
         InputError: it has another rank, is not of floats, or has another number of channels.
@@ -40,6 +43,7 @@ batch with jax.vmap, give a grey image a channel with image[:, :, None]
         raise InputError(
             f"`image` (of shape {size}) must have 1 channel or red, green and blue: drop the others"
         )
+    return jnp.asarray(value)
 
 
 def around_zero(name: str, value: float | Sequence[float]) -> tuple[float, float]:
@@ -136,3 +140,27 @@ def one_of(name: str, value: str, known: Sequence[str]) -> None:
     """
     if value not in known:
         raise InputError(f"`{name}` (={value}) must be {' or '.join(known)}: choose one")
+
+
+def size(name: str, value: int | Sequence[int]) -> tuple[int, int]:
+    """Read a height and a width that one number may stand for.
+
+    Args:
+        name: of the argument.
+        value: a whole number, or two.
+
+    Returns:
+        The height and the width, in pixels.
+
+    Raises:
+        InputError: they are not two, or not whole numbers above 0.
+
+    >>> size("size", 224)
+    (224, 224)
+    """
+    both = tuple(value) if isinstance(value, Sequence) else (value, value)
+    if len(both) != 2:
+        raise InputError(f"`{name}` (={value}) must be a height and a width: give two numbers")
+    for number in both:
+        ranges.whole(name, number, remedy="it is in pixels")
+    return both

@@ -43,7 +43,7 @@ def erase(
     >>> erase(jnp.ones((2, 3, 1)), 0, 1, 1, 2)[:, :, 0].tolist()
     [[1.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
     """
-    checks.image(image)
+    image = checks.image(image)
     rows, columns = jnp.arange(image.shape[0])[:, None], jnp.arange(image.shape[1])
     inside = (rows >= top) & (rows < top + height) & (columns >= left) & (columns < left + width)
     return jnp.where(inside[:, :, None], jnp.asarray(fill, image.dtype), image)
@@ -74,7 +74,7 @@ def cutout(
     (32, 32, 3)
     """
     ranges.whole("size", size, least=0, remedy="16 is usual for images of 32x32")
-    checks.image(image)
+    image = checks.image(image)
     centre = jax.random.randint(key, (2,), 0, jnp.array(image.shape[:2]))
     top, left = centre - size // 2
     return erase(image, top, left, size, size, fill=fill)
@@ -111,7 +111,7 @@ def random_erasing(
     >>> random_erasing(jax.random.key(0), jnp.ones((32, 32, 3))).shape
     (32, 32, 3)
     """
-    checks.image(image)
+    image = checks.image(image)
     ranges.fraction("probability", probability, with_one=True, remedy="0.5 is usual")
     areas = checks.interval("scale", scale, least=0)
     ratios = [math.log(end) for end in checks.above_zero("ratio", ratio)]

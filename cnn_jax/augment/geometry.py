@@ -81,7 +81,7 @@ def rotate(
     >>> rotate(image, 90, interpolation="nearest")[:, :, 0].tolist()
     [[1.0, 3.0], [0.0, 2.0]]
     """
-    checks.image(image)
+    image = checks.image(image)
     matrix = affine_matrix(image.shape, degrees=degrees)
     return warp(image, matrix, interpolation=interpolation, fill=fill)
 
@@ -110,7 +110,7 @@ def translate(
     >>> translate(jnp.arange(3.0).reshape(1, 3, 1), (0.5, 0))[0, :, 0].tolist()
     [0.0, 0.5, 1.5]
     """
-    checks.image(image)
+    image = checks.image(image)
     matrix = affine_matrix(image.shape, translation=translation)
     return warp(image, matrix, interpolation=interpolation, fill=fill)
 
@@ -146,7 +146,7 @@ def affine(
     >>> bool((affine(image, degrees=20, scale=2) == image).all())
     True
     """
-    checks.image(image)
+    image = checks.image(image)
     matrix = affine_matrix(
         image.shape, degrees=degrees, translation=translation, scale=scale, shear=shear
     )
@@ -190,7 +190,7 @@ def random_affine(
     >>> random_affine(jax.random.key(0), image, degrees=10, translation=0.1).shape
     (28, 28, 1)
     """
-    checks.image(image)
+    image = checks.image(image)
     reach_x, reach_y = _pair("translation", translation, otherwise=translation)
     lean, rise = _pair("shear", shear, otherwise=0.0)
     lows, highs = zip(

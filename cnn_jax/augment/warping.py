@@ -48,7 +48,7 @@ def warp(
     >>> warp(image, right, fill=9)[0, :, 0].tolist()
     [9.0, 0.0, 1.0]
     """
-    checks.image(image)
+    image = checks.image(image)
     checks.one_of("interpolation", interpolation, INTERPOLATIONS)
     height, width, channels = image.shape
     x, y = _sources(jnp.asarray(matrix, jnp.float32), height, width)
