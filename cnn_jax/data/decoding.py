@@ -97,11 +97,7 @@ def read_header(content: bytes) -> Header:
     Header(height=4, width=6, channels=1)
     """
     with Image.open(io.BytesIO(content)) as file:
-        _refuse_extremes(file)
-        width, height = file.size
-        if file.getexif().get(_ORIENTATION, 1) >= 5:
-            width, height = height, width
-        return Header(height, width, 1 if _is_grey(file) else 3)
+        return _header(file)
 
 
 def decode(content: bytes, *, channels: int, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -125,21 +121,39 @@ def decode(content: bytes, *, channels: int, size: tuple[int, int] | None = None
     >>> decode(file.getvalue(), channels=3, size=(64, 64))[0, 0]
     array([255,   0,   0], dtype=uint8)
     """
+    _, image = decode_upright(content, least=size)
+    if image.mode != _MODES[channels]:
+        image = image.convert(_MODES[channels])
+    if size is not None:
+        _refuse_lines(image.size)
+        image = _cover(image, size, size, Image.Resampling.BICUBIC)
+    return np.asarray(image).reshape(image.height, image.width, channels)
+
+
+def decode_upright(
+    content: bytes, *, least: tuple[int, int] | None = None
+) -> tuple[Header, Image.Image]:
+    """Decode the bytes of an image file, without bringing it to a size.
+
+    Args:
+        content: of the file.
+        least: (height, width) that is enough: a JPEG may be decoded at a half, quarter or eighth,
+            but not below this.
+
+    Returns:
+        Size and kind as the file says, and the image, in a mode of 8 bits and opaque.
+
+    Raises:
+        Exception: of any type, which `explain` puts into words.
+    """
     with Image.open(io.BytesIO(content)) as file:
-        _refuse_extremes(file)
-        turned = file.getexif().get(_ORIENTATION, 1)
-        if size is not None:
-            _refuse_lines(file.size)
-            file.draft(None, size if turned >= 5 else size[::-1])
+        header, turned = _header(file), file.getexif().get(_ORIENTATION, 1)
+        if least is not None:
+            file.draft(None, least if turned >= 5 else least[::-1])
         file.load()
         if turned > 1:
             ImageOps.exif_transpose(file, in_place=True)
-        image = _opaque(_eight_bits(file))
-        if image.mode != _MODES[channels]:
-            image = image.convert(_MODES[channels])
-        if size is not None:
-            image = _cover(image, size, size, Image.Resampling.BICUBIC)
-        return np.asarray(image).reshape(image.height, image.width, channels)
+        return header, _opaque(_eight_bits(file))
 
 
 def explain(error: Exception) -> str:
@@ -213,12 +227,15 @@ def _cover(
     return image.crop((left, top, left + width, top + height))
 
 
-def _refuse_extremes(file: Image.Image) -> None:
+def _header(file: Image.Image) -> Header:
     # Pillow itself only warns up to twice this number.
     if file.width * file.height > Image.MAX_IMAGE_PIXELS:
         raise Image.DecompressionBombError
     if min(file.size) < 2:
         raise ValueError(f"it is {file.width}x{file.height}, in which nothing can be seen")
+    turned = file.getexif().get(_ORIENTATION, 1) >= 5
+    height, width = file.size if turned else file.size[::-1]
+    return Header(height, width, 1 if _is_grey(file) else 3)
 
 
 def _refuse_lines(size: tuple[int, int]) -> None:

@@ -42,6 +42,26 @@ def is_image_files(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in (".zip", ".csv")
 
 
+def list_images(path: Path) -> Listing:
+    """List the image files that a path names.
+
+    Args:
+        path: a folder or `.zip` of class folders, or a `.csv` that names files and classes.
+
+    Returns:
+        The listing.
+
+    Raises:
+        InputError: it is none of these, or not laid out as it must be.
+    """
+    if not is_image_files(path):
+        raise InputError(
+            f"`data` (={path}) names no image files: it must be a folder of class folders, a .zip "
+            "of one, or a .csv"
+        )
+    return list_csv(path) if path.suffix.lower() == ".csv" and path.is_file() else list_files(path)
+
+
 def read_files(
     path: Path,
     *,
@@ -69,7 +89,7 @@ def read_files(
     Raises:
         InputError: the files are not laid out as they must be, or some cannot be used.
     """
-    listing = list_csv(path) if path.suffix.lower() == ".csv" else list_files(path)
+    listing = list_images(path)
     mapping, index = fill_cache(listing, size=_pair(image_size), cache_dir=cache_dir)
     faults, usable = find_faults(listing, index.contents, index.problems)
     if faults and not skip_bad:
