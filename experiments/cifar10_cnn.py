@@ -10,7 +10,11 @@ after 10, best parameters restored. `pytorch`: BN before ReLU, images mirrored a
 for them. `cosine`, for a CPU's patience: AdamW with a warm-up and a cosine, less dropout, smoothed
 labels, 16 epochs.
 
-NOT YET MEASURED
+Measured on 2 CPU cores that much other work shared, on CIFAR-10's images as JPEG files of quality
+75: `cosine` 83.75 % test accuracy (seed 0; validation 83.94 %) in 3,626 s; alone on the cores an
+estimated 35 minutes, from the time of single steps. There the validation images were drawn at
+random (the same images in an .npz); from the archive their names decide, so that other images are
+held out and the digits will differ. `pytorch` and `keras` have not been run to the end.
 """
 
 from functools import partial
