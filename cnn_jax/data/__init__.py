@@ -50,6 +50,7 @@ def load(
     image_size: int | tuple[int, int] | None = None,
     skip_bad: bool = False,
     cache_dir: str | Path | None = None,
+    stream: bool | None = None,
 ) -> Dataset:
     """Load a dataset by name or path.
 
@@ -73,6 +74,9 @@ def load(
             so on: `cnn-jax data` lists them), and say which; else they are refused.
         cache_dir: where image files are kept decoded; None for what the variable CNN_JAX_CACHE
             names, or `~/.cache/cnn_jax`.
+        stream: decode image files whenever they are read, and keep nothing but a list of what is
+            wrong with them; None to do so where a cache would take more than half of the disk's
+            free space. The pixels are the same.
 
     Returns:
         The dataset.
@@ -88,7 +92,12 @@ def load(
     if cache_dir is not None:
         cache_dir = str(Path(cache_dir).expanduser().absolute())
     path, skipped = Path(name), ()
-    of_files = {"image_size": image_size, "skip_bad": skip_bad, "cache_dir": cache_dir}
+    of_files = {
+        "image_size": image_size,
+        "skip_bad": skip_bad,
+        "cache_dir": cache_dir,
+        "stream": stream,
+    }
     splitting = {"validation": validation, "test": test, "split_seed": split_seed}
     if is_image_files(path):
         title = path.name if path.is_dir() else path.stem

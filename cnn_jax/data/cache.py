@@ -30,7 +30,7 @@ import numpy as np
 
 from cnn_jax.data.bars import counting, say
 from cnn_jax.data.blocks import Block, Target, block_writer, checksums_of, write_all
-from cnn_jax.data.headers import common_shape, read_headers
+from cnn_jax.data.headers import common_shape, none_readable, read_headers
 from cnn_jax.data.listing import Listing
 from cnn_jax.data.locks import locked
 from cnn_jax.data.workers import share_out, workers_for
@@ -98,8 +98,17 @@ def place_of(listing: Listing, size: tuple[int, int] | None, cache_dir: str | Pa
     return cache_folder(cache_dir) / f"{listing.path.stem}-{key}"
 
 
+class TooLarge(Exception):
+    """A cache would take more than it may."""
+
+
 def fill_cache(
-    listing: Listing, *, size: tuple[int, int] | None, cache_dir: str | Path | None = None
+    listing: Listing,
+    *,
+    size: tuple[int, int] | None,
+    cache_dir: str | Path | None = None,
+    headers: np.ndarray | None = None,
+    share: float | None = None,
 ) -> tuple[mmap.mmap, Index]:
     """Have every image of a listing decoded in a cache, which may be there already.
 
@@ -107,6 +116,8 @@ def fill_cache(
         listing: the files.
         size: (height, width) that images are brought to; None as for `common_shape`.
         cache_dir: as for `cache_folder`.
+        headers: as of `read_headers`, where they are known.
+        share: of the disk's free space, what a new cache may take; None for all.
 
     Returns:
         The pixels, mapped into memory: they stay as they are for whoever has them, whatever
@@ -114,6 +125,7 @@ def fill_cache(
 
     Raises:
         InputError: the disk is full or cannot be written, or no file is an image.
+        TooLarge: it would take more than that share.
     """
     folder = place_of(listing, size, cache_dir)
     request = {"version": _VERSION, "listing": listing.digest, "size": size and list(size)}
@@ -125,7 +137,12 @@ def fill_cache(
                 return _map(folder), index
         with locked(folder / LOCK, waiting=lambda: say(f"waiting for {folder}")):
             # While this process waited, another may have filled it.
-            index = _read_index(folder, request) or _fill(folder, listing, request)
+            index = _read_index(folder, request)
+            if index is None:
+                plan = _plan_to_resume(folder, request)
+                if plan is None:
+                    plan = _begin(folder, listing, request, headers, share)
+                index = _fill(folder, listing, plan)
             return _map(folder), index
     except OSError as error:
         free = shutil.disk_usage(_existing(folder)).free
@@ -197,10 +214,8 @@ def _read_blocks(folder: Path, shape: tuple[int, ...]) -> Iterator[tuple[int, np
             yield start, pixels.reshape(count, *shape[1:])
 
 
-def _fill(folder: Path, listing: Listing, request: dict) -> Index:
+def _fill(folder: Path, listing: Listing, plan: dict) -> Index:
     began = time.monotonic()
-    (folder / INDEX).unlink(missing_ok=True)
-    plan = _plan_to_resume(folder, request) or _begin(folder, listing, request)
     shape = (len(listing), *plan["shape"])
     target = Target(listing.root, folder / PIXELS, tuple(plan["shape"]), plan["resized"])
     try:
@@ -226,7 +241,7 @@ def _fill(folder: Path, listing: Listing, request: dict) -> Index:
                 journal.write(json.dumps(_line(start, block)) + "\n")
                 journal.flush()
                 advance(len(names))
-        index = _finish(folder, request, plan, shape, blocks)
+        index = _finish(folder, plan, shape, blocks)
     except OSError:
         # Half a cache on a full disk is in the way of whatever makes room.
         for name in (JOURNAL, PLAN, PIXELS):
@@ -239,17 +254,27 @@ def _fill(folder: Path, listing: Listing, request: dict) -> Index:
     return index
 
 
-def _begin(folder: Path, listing: Listing, request: dict) -> dict:
-    """Choose the shape, and write the plan."""
-    for name in (JOURNAL, PLAN, PIXELS):
+def _begin(
+    folder: Path,
+    listing: Listing,
+    request: dict,
+    headers: np.ndarray | None,
+    share: float | None,
+) -> dict:
+    """Remove what is there of other files, choose the shape, and write the plan."""
+    for name in (INDEX, JOURNAL, PLAN, PIXELS):
         # Unlinked and not cut: another run may still be reading the old pixels.
         (folder / name).unlink(missing_ok=True)
     size = request["size"]
-    chosen = common_shape(read_headers(listing), size and tuple(size))
+    headers = read_headers(listing) if headers is None else headers
+    chosen = common_shape(headers, size and tuple(size))
     if chosen is None:
-        raise InputError(
-            f"none of the {len(listing):,} files of {listing.path}, such as {listing.paths[0]}, "
-            "can be read as an image: `cnn-jax data` says why"
+        raise none_readable(listing)
+    space = len(listing) * int(np.prod(chosen[0]))
+    if share is not None and space > share * shutil.disk_usage(folder).free:
+        raise TooLarge(
+            f"{len(listing):,} images of {listing.path} would take {space / 1e9:,.1f} GB decoded, "
+            f"more than {100 * share:.0f} % of what is free in {folder.parent}"
         )
     plan = {"request": request, "shape": list(chosen[0]), "resized": chosen[1]}
     _write_whole(folder / PLAN, plan)
@@ -314,9 +339,7 @@ def _sound_blocks(folder: Path, shape: tuple[int, ...]) -> Iterator[tuple[int, B
             yield start, block
 
 
-def _finish(
-    folder: Path, request: dict, plan: dict, shape: tuple[int, ...], blocks: dict[int, Block]
-) -> Index:
+def _finish(folder: Path, plan: dict, shape: tuple[int, ...], blocks: dict[int, Block]) -> Index:
     """Have the disk hold the pixels, then write the index."""
     with (folder / PIXELS).open("rb") as file:
         os.fsync(file.fileno())
@@ -335,7 +358,7 @@ def _finish(
     record = asdict(index)
     for name in ("checksums", "contents"):
         record[name] = record[name].astype("<u8").tobytes().hex()
-    _write_whole(folder / INDEX, {"request": request, **record})
+    _write_whole(folder / INDEX, {"request": plan["request"], **record})
     for name in (JOURNAL, PLAN):
         (folder / name).unlink()
     return index

@@ -125,8 +125,8 @@ def decode(content: bytes, *, channels: int, size: tuple[int, int] | None = None
     if image.mode != _MODES[channels]:
         image = image.convert(_MODES[channels])
     if size is not None:
-        _refuse_lines(image.size)
-        image = _cover(image, size, size, Image.Resampling.BICUBIC)
+        refuse_lines(image.size)
+        image = _fill(image, size)
     return np.asarray(image).reshape(image.height, image.width, channels)
 
 
@@ -207,6 +207,22 @@ def resize_and_crop(image: Image.Image, preprocessing: "Preprocessing") -> np.nd
     return np.asarray(image).reshape(*preprocessing.size, preprocessing.channels)
 
 
+def refuse_lines(size: tuple[int, int]) -> None:
+    """Refuse an image so elongated that cut to its middle it would show nothing.
+
+    Args:
+        size: width and height, or height and width.
+
+    Raises:
+        ValueError: one is more than a hundred times the other.
+    """
+    if max(size) > _MOST_ELONGATED * min(size):
+        raise ValueError(
+            f"the longer side of {size[0]}x{size[1]} must be at most {_MOST_ELONGATED} "
+            "times the shorter"
+        )
+
+
 def _cover(
     image: Image.Image,
     covered: tuple[int, int],
@@ -214,17 +230,33 @@ def _cover(
     resampling: Image.Resampling,
 ) -> Image.Image:
     """Resize until the image covers (height, width), and cut out a middle of another such size."""
-    (covered_height, covered_width), (height, width) = covered, size
-    if image.width * covered_height <= image.height * covered_width:
-        whole = covered_width, int(covered_width * image.height / image.width)
-    else:
-        whole = int(covered_height * image.width / image.height), covered_height
+    whole, (height, width) = _covering(image, covered), size
     if image.size != whole:
         image = image.resize(whole, resampling)
-    if image.size == (width, height):
-        return image
     left, top = round((image.width - width) / 2), round((image.height - height) / 2)
     return image.crop((left, top, left + width, top + height))
+
+
+def _fill(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Do as `_cover` does for equal sizes, but compute no pixel that is cut away.
+
+    A pixel in ten thousand is one level off.
+    """
+    whole, (height, width) = _covering(image, size), size
+    if image.size == (width, height):
+        return image
+    left, top = round((whole[0] - width) / 2), round((whole[1] - height) / 2)
+    across, down = image.width / whole[0], image.height / whole[1]
+    box = (left * across, top * down, (left + width) * across, (top + height) * down)
+    return image.resize((width, height), Image.Resampling.BICUBIC, box=box)
+
+
+def _covering(image: Image.Image, size: tuple[int, int]) -> tuple[int, int]:
+    """Choose (width, height) in the image's ratio that cover (height, width)."""
+    height, width = size
+    if image.width * height <= image.height * width:
+        return width, int(width * image.height / image.width)
+    return int(height * image.width / image.height), height
 
 
 def _header(file: Image.Image) -> Header:
@@ -236,14 +268,6 @@ def _header(file: Image.Image) -> Header:
     turned = file.getexif().get(_ORIENTATION, 1) >= 5
     height, width = file.size if turned else file.size[::-1]
     return Header(height, width, 1 if _is_grey(file) else 3)
-
-
-def _refuse_lines(size: tuple[int, int]) -> None:
-    if max(size) > _MOST_ELONGATED * min(size):
-        raise ValueError(
-            f"it is {size[0]}x{size[1]}, and the longer side must be at most {_MOST_ELONGATED} "
-            "times the shorter"
-        )
 
 
 def _is_grey(file: Image.Image) -> bool:

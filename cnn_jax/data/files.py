@@ -7,17 +7,21 @@ import numpy as np
 
 from cnn_jax.data.bad_files import find_faults, first_few, refusal
 from cnn_jax.data.bars import say
-from cnn_jax.data.cache import fill_cache
+from cnn_jax.data.cache import TooLarge, fill_cache
 from cnn_jax.data.cached_images import CachedImages
 from cnn_jax.data.csv_listing import list_csv
+from cnn_jax.data.headers import common_shape, none_readable, too_elongated
 from cnn_jax.data.idx import is_idx_folder
 from cnn_jax.data.listing import SPLITS, Listing, list_files
 from cnn_jax.data.source import Source, Subset
 from cnn_jax.data.splits import hold_out_by_name
+from cnn_jax.data.streamed_images import StreamedImages
+from cnn_jax.data.survey import read_survey, survey, survey_path
 from cnn_jax.data.tree import Fault
 from cnn_jax.errors import InputError
 
 _SAID = 20
+_SHARE = 0.5  # of the free space, what a cache may take unasked
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +72,7 @@ def read_files(
     image_size: int | tuple[int, int] | None,
     skip_bad: bool,
     cache_dir: str | Path | None,
+    stream: bool | None,
     validation: float | int,
     test: float | int,
     split_seed: int,
@@ -79,6 +84,8 @@ def read_files(
         image_size: as for `cnn_jax.data.load`.
         skip_bad: leave out what cannot be used, and say so.
         cache_dir: where the decoded images go; None for the default.
+        stream: decode images whenever they are read; None to do so where a cache would take more
+            than half of the disk's free space.
         validation: what to hold out of the training images, where no folder holds them.
         test: the same for the test images.
         split_seed: seed of both.
@@ -90,13 +97,12 @@ def read_files(
         InputError: the files are not laid out as they must be, or some cannot be used.
     """
     listing = list_images(path)
-    mapping, index = fill_cache(listing, size=_pair(image_size), cache_dir=cache_dir)
-    faults, usable = find_faults(listing, index.contents, index.problems)
+    whole, contents, problems = _open(listing, _pair(image_size), cache_dir, stream)
+    faults, usable = find_faults(listing, contents, problems)
     if faults and not skip_bad:
         raise refusal(path, faults)
     if faults:
         say(f"left out of {path}: {len(faults):,} ({first_few(faults, named=_SAID)})")
-    whole = CachedImages(mapping, index, listing.labels)
     splits = {
         split: Subset(whole, positions)
         for number, split in enumerate(SPLITS)
@@ -110,6 +116,33 @@ def read_files(
         if split not in splits and (size or split == "test"):
             splits["train"], splits[split] = _part(listing, splits["train"], size, seed, split)
     return ImageFiles(splits, listing.class_names, tuple(faults))
+
+
+def _open(
+    listing: Listing,
+    size: tuple[int, int] | None,
+    cache_dir: str | Path | None,
+    stream: bool | None,
+) -> tuple[Source, np.ndarray, dict[int, str]]:
+    """Return the images, digests of their files, and what cannot be decoded."""
+    path = survey_path(listing, cache_dir)
+    if not stream:
+        kept = read_survey(path, listing)
+        headers, share = kept and kept.headers, _SHARE if stream is None else None
+        try:
+            mapping, index = fill_cache(
+                listing, size=size, cache_dir=cache_dir, headers=headers, share=share
+            )
+            return CachedImages(mapping, index, listing.labels), index.contents, index.problems
+        except TooLarge as error:
+            say(f"{error}: so they are decoded whenever they are read")
+    seen = survey(listing, path=path)
+    chosen = common_shape(seen.headers, size)
+    if chosen is None:
+        raise none_readable(listing)
+    shape, resized = chosen
+    problems = {**(too_elongated(seen.headers) if resized else {}), **seen.problems}
+    return StreamedImages(listing, shape, resized, seen.contents), seen.contents, problems
 
 
 def _pair(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from cnn_jax.data.bars import counting
-from cnn_jax.data.decoding import read_header
+from cnn_jax.data.decoding import explain, read_header, refuse_lines
 from cnn_jax.data.listing import Listing
 from cnn_jax.data.tree import reader
 from cnn_jax.data.workers import share_out, workers_for
+from cnn_jax.errors import InputError
 
 # Where images are of several sizes and none is asked for: what most ImageNet models take.
 DEFAULT_SIZE = 224
@@ -86,3 +87,29 @@ def common_shape(
     if size is None and (readable[:, :2] == readable[0, :2]).all():
         return (int(readable[0, 0]), int(readable[0, 1]), channels), False
     return (*(size or (DEFAULT_SIZE, DEFAULT_SIZE)), channels), True
+
+
+def too_elongated(headers: np.ndarray) -> dict[int, str]:
+    """Find the images that are too elongated to be cut to a middle.
+
+    Args:
+        headers: as of `read_headers`.
+
+    Returns:
+        Position -> why that file cannot be used.
+    """
+    found = {}
+    for position in np.flatnonzero(headers[:, :2].max(1) > 2 * headers[:, :2].min(1)):
+        try:
+            refuse_lines(tuple(headers[position, 1::-1].tolist()))
+        except ValueError as error:
+            found[int(position)] = explain(error)
+    return found
+
+
+def none_readable(listing: Listing) -> InputError:
+    """Make the error of a data set of which no file is an image."""
+    return InputError(
+        f"none of the {len(listing):,} files of {listing.path}, such as {listing.paths[0]}, can be "
+        "read as an image: `cnn-jax data` says why"
+    )

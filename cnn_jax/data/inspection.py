@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from cnn_jax.data.bad_files import equal_files, find_faults
-from cnn_jax.data.cache import cache_folder
 from cnn_jax.data.duplicates import near_duplicates
 from cnn_jax.data.files import list_images
 from cnn_jax.data.imbalance import class_counts
@@ -113,7 +112,7 @@ def inspect_data(path: str | Path, *, cache_dir: str | Path | None = None) -> In
         InputError: the path names no image files.
     """
     listing = list_images(Path(path).expanduser().absolute())
-    seen = survey(listing, path=survey_path(listing, cache_folder(cache_dir)))
+    seen = survey(listing, path=survey_path(listing, cache_dir))
     faults, usable = find_faults(listing, seen.contents, seen.problems)
     readable = np.ones(len(listing), bool)
     readable[list(seen.problems)] = False

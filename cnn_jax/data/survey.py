@@ -11,6 +11,7 @@ import numpy as np
 
 from cnn_jax.data.bars import counting
 from cnn_jax.data.blocks import checksum
+from cnn_jax.data.cache import cache_folder
 from cnn_jax.data.decoding import decode_upright, explain
 from cnn_jax.data.duplicates import THUMBNAIL, thumbnail
 from cnn_jax.data.listing import Listing
@@ -48,19 +49,19 @@ class Survey:
         return len(self.headers)
 
 
-def survey(listing: Listing, *, path: Path | None = None) -> Survey:
+def survey(listing: Listing, *, path: Path) -> Survey:
     """Look at every file of a listing, in several processes.
 
     Args:
         listing: the files.
         path: a file where what is seen is kept, to be read from there the next time if no file
-            has changed; None to keep nothing.
+            has changed.
 
     Returns:
         The survey.
     """
-    kept = path and _read(path, listing)
-    if kept:
+    kept = read_survey(path, listing)
+    if kept is not None:
         return kept
     tasks = [listing.paths[start : start + _BLOCK] for start in range(0, len(listing), _BLOCK)]
     seen = _blank(len(listing))
@@ -72,15 +73,22 @@ def survey(listing: Listing, *, path: Path | None = None) -> Survey:
                 _arrays(seen)[name][start : start + len(block)] = array
             seen.problems.update({start + k: why for k, why in block.problems.items()})
             advance(len(block))
-    if path:
-        _keep(path, listing, seen)
+    _keep(path, listing, seen)
     return seen
 
 
-def survey_path(listing: Listing, folder: Path) -> Path:
-    """Say where in a folder the survey of some files is kept."""
+def survey_path(listing: Listing, cache_dir: str | Path | None) -> Path:
+    """Say where the survey of some files is kept.
+
+    Args:
+        listing: the files.
+        cache_dir: as for `cnn_jax.data.cache.cache_folder`.
+
+    Returns:
+        The file, which may not be there yet.
+    """
     key = hashlib.blake2b(str(listing.path).encode(), digest_size=6).hexdigest()
-    return folder / f"{listing.path.stem}-{key}.survey.npz"
+    return cache_folder(cache_dir) / f"{listing.path.stem}-{key}.survey.npz"
 
 
 def surveyor(root: Path) -> Callable[[Sequence[str]], Survey]:
@@ -139,7 +147,16 @@ def _key(listing: Listing) -> str:
     return json.dumps({"version": _VERSION, "listing": listing.digest})
 
 
-def _read(path: Path, listing: Listing) -> Survey | None:
+def read_survey(path: Path, listing: Listing) -> Survey | None:
+    """Read what was seen of some files before.
+
+    Args:
+        path: as of `survey_path`.
+        listing: the files.
+
+    Returns:
+        The survey; None where there is none, or a file has changed since.
+    """
     try:
         with np.load(path, allow_pickle=False) as archive:
             if str(archive["key"]) != _key(listing):

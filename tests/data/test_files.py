@@ -45,7 +45,10 @@ def test_images_of_several_sizes_are_brought_to_one(tmp_path):
     assert loaded.image_shape == (20, 16, 3)
     image = Image.fromarray(picture(0, size=(30, 40))).resize((26, 20), Image.Resampling.BICUBIC)
     expected = np.asarray(image.crop((5, 0, 21, 20)))
-    assert any((expected == seen).all() for seen in whole(loaded.train.source))
+    # A pixel may be one level off, since those that are cut away are not computed.
+    apart = abs(whole(loaded.train.source)[0].astype(int) - expected)
+    assert apart.max() <= 1
+    assert apart.mean() < 0.01
 
 
 @pytest.mark.parametrize(("third", "channels"), [(1, 1), (3, 3)])

@@ -1,0 +1,37 @@
+"""Batches made ahead, while the ones before are being used."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def prefetched(make: Callable[[int], T], steps: Iterable[int], *, ahead: int = 2) -> Iterator[T]:
+    """Make the batches of some steps in another thread, a few ahead of their use.
+
+    Args:
+        make: the batch of a step: `train_batch` with all but the step filled in, and what places
+            it on the devices (`jax.device_put` may be called from any thread).
+        steps: the steps, in order.
+        ahead: batches that may lie ready.
+
+    Yields:
+        What `make` returns, in the order of the steps; what it raises is raised here.
+
+    >>> list(prefetched(lambda step: step**2, range(4)))
+    [0, 1, 4, 9]
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
+        waiting = deque()
+        try:
+            for step in steps:
+                waiting.append(thread.submit(make, step))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for each in waiting:
+                each.cancel()
