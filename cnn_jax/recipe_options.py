@@ -83,6 +83,12 @@ data_options = _added(
         click.option(
             "--data-dir", type=click.Path(path_type=Path), help="Where prepared TFDS datasets lie."
         ),
+        click.option(
+            "--image-size",
+            type=int,
+            help="Pixels to bring image files to.  [default: 224 where sizes differ]",
+        ),
+        click.option("--skip-bad", is_flag=True, help="Leave out image files that are unusable."),
     ]
 )
 
@@ -161,9 +167,6 @@ def recipe_options(command: Callable) -> Callable:
 def recipe_from(
     *,
     data: str,
-    validation: float,
-    split_seed: int,
-    data_dir: Path | None,
     model: str,
     epochs: int,
     batch_size: int,
@@ -180,13 +183,13 @@ def recipe_from(
     """Make the recipe that the options describe.
 
     Args:
-        data: as of `data.load`, with `validation`, `split_seed`, `data_dir`.
+        data: as of `data.load`.
         model: its name.
         flip: whether to mirror images.
         shift: pixels to shift images by.
         plateau: patience of `lower_on_plateau`, with a factor of one half.
         early_stopping: patience of `stop_early`.
-        options: those of the loss, the optimizer and the schedule.
+        options: those of the data, the loss, the optimizer and the schedule.
         epochs, batch_size, precision, monitor, seed, checkpoint_every: as of `Recipe`.
 
     Raises:
@@ -197,7 +200,7 @@ def recipe_from(
     from cnn_jax.recipe import Recipe
 
     models.create_model(model)  # a wrong name should not wait for the data
-    dataset = load(data, validation, split_seed, data_dir)
+    dataset = load(data, options)
     steps = total_steps(epochs, batch_size=max(batch_size, 1), size=len(dataset.train))
     return Recipe(
         model=model_for(model, dataset),
@@ -259,12 +262,16 @@ def optimizer_from(options: dict, *, total_steps: int) -> Callable:
     return optimizer
 
 
-def load(data: str, validation: float, split_seed: int, data_dir: Path | None) -> "Dataset":
-    """Load a dataset by the values of `data_options`."""
+def load(data: str, options: dict) -> "Dataset":
+    """Load a dataset by its name and the values of `data_options`."""
     from cnn_jax.data import load as load_data
 
-    size = int(validation) if validation >= 1 and validation.is_integer() else validation
-    return load_data(data, validation=size, split_seed=split_seed, data_dir=data_dir)
+    size = options["validation"]
+    return load_data(
+        data,
+        validation=int(size) if size >= 1 and size.is_integer() else size,
+        **{name: options[name] for name in ("split_seed", "data_dir", "image_size", "skip_bad")},
+    )
 
 
 def model_for(name: str, dataset: "Dataset") -> "nn.Module":
