@@ -3,7 +3,9 @@
     apt-get install dataset-fashion-mnist
     python experiments/fashion_mnist_precision.py
 
-NOT YET MEASURED
+Measured on 2 CPU cores that other work shared (test accuracy and seconds, compilation included):
+float32 85.85 % in 95 s, bfloat16 85.69 % in 106 s, float16 86.15 % in 135 s. On a CPU the shorter
+types save no time.
 """
 
 import sys
