@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from cnn_jax.data.source import Source
+from cnn_jax.errors import InputError
 
 Batch = dict[str, np.ndarray]
 
@@ -60,20 +61,37 @@ def batch_positions(
     return positions, epochs.astype(np.int32)
 
 
-def train_batch(source: Source, seed: int, step: int, *, batch_size: int) -> Batch:
-    """Read the training batch of a step.
+def train_batch(
+    source: Source, seed: int, step: int, *, batch_size: int, part: tuple[int, int] = (0, 1)
+) -> Batch:
+    """Read the training batch of a step, or a process's part of it.
 
     Args:
         source: the training images.
         seed: seed of the order.
         step: the step, from 0.
-        batch_size: images in a batch.
+        batch_size: images in a batch, of all processes together.
+        part: (k, n) for the k-th of n equal parts, which lie one after the other in the batch.
 
     Returns:
         `image` [B, H, W, C] as the source stores it, and int32 [B] each: `label`, `id` (the
         position in the source), `epoch`.
+
+    Raises:
+        InputError: the batch has no n equal parts.
     """
+    number, parts = part
+    if batch_size % parts:
+        raise InputError(
+            f"`batch_size` (={batch_size}) must be divisible by the {parts} processes that share "
+            f"a batch: choose {math.ceil(batch_size / parts) * parts}"
+        )
     positions, epochs = batch_positions(seed, step, batch_size=batch_size, size=len(source))
+    if parts > 1:
+        share = batch_size // parts
+        positions, epochs = (
+            array[number * share : (number + 1) * share] for array in (positions, epochs)
+        )
     return {
         "image": source.read(positions),
         "label": source.labels[positions],

@@ -12,10 +12,10 @@ from cnn_jax.data.cache import VERIFIED_AT_ONCE, Index
 from cnn_jax.data.source import digest_arrays
 from cnn_jax.errors import InputError
 
-# A first look at a page has the kernel map 64 KiB around it. What is mapped counts as memory of
-# this process, though the kernel can take it back at any time; so it is given back after reading
-# about 64 MiB, but at most every 20 ms, since mapping anew takes a microsecond an image.
-_MAPPED_AT_A_LOOK, _MOST_MAPPED, _LEAST_SECONDS = 64 << 10, 64 << 20, 0.02
+# What has been read stays mapped, and counts as memory of this process, though the kernel can take
+# it back at any time. Beyond so many bytes it is given back; looked after every 50 ms, since
+# to map it again takes time.
+_MOST_MAPPED, _LOOK_SECONDS = 64 << 20, 0.05
 
 
 @dataclass(eq=False)
@@ -33,8 +33,8 @@ class CachedImages:
     labels: np.ndarray
     _pixels: np.ndarray = field(init=False, repr=False)
     _unverified: np.ndarray | None = field(init=False, repr=False)
-    _left: int = field(init=False, default=0, repr=False)
-    _released: float = field(init=False, default=0.0, repr=False)
+    _looked: float = field(init=False, default=0.0, repr=False)
+    _others: int = field(init=False, default=0, repr=False)
 
     def __post_init__(self):
         self._pixels = np.frombuffer(self.mapping, np.uint8).reshape(self.index.shape)
@@ -63,18 +63,16 @@ class CachedImages:
         images = self._pixels[indices]
         if self._unverified is not None:
             self._verify(indices, images)
-        self._left -= len(images)
-        if self._left <= 0:
-            self._release(images)
+        now = time.monotonic()
+        if now - self._looked >= _LOOK_SECONDS:
+            self._looked = now
+            self._release()
         return images
 
-    def _release(self, images: np.ndarray) -> None:
-        now = time.monotonic()
-        if now - self._released < _LEAST_SECONDS:
-            return
-        self.mapping.madvise(mmap.MADV_DONTNEED)
-        self._released = now
-        self._left = _MOST_MAPPED // max(_MAPPED_AT_A_LOOK, images[0].nbytes if len(images) else 1)
+    def _release(self) -> None:
+        if mapped_bytes() - self._others > _MOST_MAPPED:
+            self.mapping.madvise(mmap.MADV_DONTNEED)
+            self._others = mapped_bytes()
 
     def _verify(self, indices: np.ndarray, images: np.ndarray) -> None:
         new = np.flatnonzero(self._unverified[indices])
@@ -88,3 +86,12 @@ class CachedImages:
                 "were written: the disk may be failing; remove the cache's folder and start again"
             )
         self._unverified[positions] = False
+
+
+def mapped_bytes() -> int:
+    """Bytes of files that are mapped into the memory of this process; 0 where nothing tells."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[2]) * mmap.PAGESIZE
+    except OSError:
+        return 0

@@ -45,6 +45,7 @@ def list_csv(path: Path) -> Listing:
     splits = np.array([_split(path, row) for row in kept], np.uint8)
     if not kept or not (splits == 0).any():
         raise InputError(f"`data` (={path}) lists no training images that are there: {_FORM}")
+    _check_groups(path, kept, splits)
     keys = [row["path"] for row in kept]
     order = sorted(
         range(len(kept)),
@@ -138,6 +139,17 @@ def _labels(path: Path, columns: Sequence[str], rows) -> tuple[tuple[str, ...], 
                     f"{_FORM}"
                 )
     return names, np.array([[int(row[name]) for name in names] for row in rows], np.int32)
+
+
+def _check_groups(path: Path, rows, splits: np.ndarray) -> None:
+    there = {}
+    for row, split in zip(rows, splits.tolist(), strict=True):
+        other = there.setdefault(row.get("group"), split)
+        if "group" in row and other != split:
+            raise InputError(
+                f"`group` (={row['group']}) in line {row['line']} of {path} is in the "
+                f"{SPLITS[split]} and the {SPLITS[other]} split: a group must be in one"
+            )
 
 
 def _in_order(names: set[str]) -> tuple[str, ...]:

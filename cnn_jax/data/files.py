@@ -1,5 +1,6 @@
 """Image files as sources."""
 
+import numbers
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,12 +149,12 @@ def _open(
 def _pair(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     if image_size is None:
         return None
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    if min(height, width) < 1:
+    pair = (image_size,) * 2 if isinstance(image_size, numbers.Real) else tuple(image_size)
+    if len(pair) != 2 or min(pair) < 1 or pair != (int(pair[0]), int(pair[1])):
         raise InputError(
-            f"`image_size` (={image_size}) must be positive: a side, or height and width, in pixels"
+            f"`image_size` (={image_size}) must be a side, or height and width, in whole pixels"
         )
-    return int(height), int(width)
+    return int(pair[0]), int(pair[1])
 
 
 def _check_classes(listing: Listing, train: Subset | None) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -80,7 +80,7 @@ def share_out(
             except (EOFError, OSError, pickle.UnpicklingError) as lost:
                 code = process.wait()
                 free.put(process)
-                raise RuntimeError(f"a process of {len(tasks)} tasks died (code {code})") from lost
+                raise RuntimeError(f"a process that decodes images died (code {code})") from lost
             free.put(process)
             if error is not None:
                 raise error
@@ -114,7 +114,9 @@ def _start() -> subprocess.Popen:
     package = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM],
+        # Not from the working folder, whose modules might bear any name (-P); what Pillow warns
+        # of in ten thousand files would bury all else (-W).
+        [sys.executable, "-P", "-W", "ignore", "-c", _PROGRAM],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": path},
@@ -125,7 +127,8 @@ def _stop(process: subprocess.Popen) -> None:
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout):
-        pipe.close()
+        with suppress(OSError):  # a request that nobody reads any more
+            pipe.close()
 
 
 def _send(pipe, message: Any) -> None:

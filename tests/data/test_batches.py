@@ -1,6 +1,7 @@
 """Batches as functions of (seed, step): nothing lost, nothing twice."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from cnn_jax.data.batches import (
     train_batch,
 )
 from cnn_jax.data.statistics import channel_statistics
+from cnn_jax.errors import InputError
 from tests.conftest import scans
 
 sizes = st.integers(1, 200)
@@ -47,6 +49,16 @@ def test_a_training_batch_holds_what_its_positions_say():
     np.testing.assert_array_equal(batch["image"], source.images[positions])
     np.testing.assert_array_equal(batch["label"], source.labels[positions])
     assert set(epochs) == {2}
+
+
+def test_processes_read_a_batch_between_them():
+    source = data.array_source(*scans(20), name="a")
+    whole = train_batch(source, 3, 3, batch_size=6)  # the end of an epoch, the start of another
+    parts = [train_batch(source, 3, 3, batch_size=6, part=(k, 3)) for k in range(3)]
+    for name, array in whole.items():
+        np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), array)
+    with pytest.raises(InputError, match=r"`batch_size` \(=6\) must be divisible by the 4 proc"):
+        train_batch(source, 3, 3, batch_size=6, part=(0, 4))
 
 
 @given(size=st.integers(1, 40), batch_size=st.integers(1, 50))

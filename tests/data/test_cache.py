@@ -4,12 +4,13 @@ import errno
 import json
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cnn_jax import data
-from cnn_jax.data import blocks, cache
+from cnn_jax.data import blocks, cache, cached_images
 from cnn_jax.data.cached_images import CachedImages
 from cnn_jax.data.listing import list_files
 from cnn_jax.errors import InputError
@@ -252,6 +253,20 @@ def test_damage_of_a_large_cache_is_told_when_it_is_read(pets, cache_folder, mon
         images.read(np.array([6, 8]))
     with pytest.raises(InputError, match="image 7 of the cache and 0 more have changed since"):
         images.read(np.array([6, 7]))
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="no /proc, as on Linux")
+def test_what_was_read_does_not_stay_in_memory(tmp_path, monkeypatch):
+    """8 MB of images are read, of which the process keeps less than 4."""
+    monkeypatch.setattr(cached_images, "_MOST_MAPPED", 1 << 20)
+    monkeypatch.setattr(cached_images, "_LOOK_SECONDS", 0.0)
+    images = fill(folder(tmp_path, {"a": 20, "b": 20}, size=(256, 256)))
+    for index in np.random.default_rng(0).permutation(40):
+        images.read(np.array([index]))
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    (start,) = (k for k, line in enumerate(lines) if line.endswith("images.u8"))
+    (resident,) = (line for line in lines[start : start + 6] if line.startswith("Rss:"))
+    assert int(resident.split()[1]) < 4000
 
 
 def no_space(*arguments):

@@ -45,11 +45,12 @@ def test_splits_and_groups(write):
             "path,label,group,split",
             "a/0000.png,x,anna,Val",
             "a/0001.png,x,ben,test",
-            "a/0002.png,y,anna,train",
+            "a/0002.png,y,carl,train",
+            "a/0003.png,y,carl,train",
         )
     )
-    assert listing.splits.tolist() == [0, 1, 2]
-    assert listing.groups == ("anna", "anna", "ben")
+    assert listing.splits.tolist() == [0, 0, 1, 2]
+    assert listing.groups == ("carl", "carl", "anna", "ben")
 
 
 @pytest.mark.parametrize(
@@ -128,6 +129,10 @@ def test_what_cannot_be_used_is_named(write):
         (("path,label", "a/0000.png,x,y"), r"line 2 of .* has 3 values, and the first 2: put"),
         (("path,label,split", "a/0000.png,x,all"), r"`split` \(=all\) in line 2 of .* must be"),
         (("path,cat,dog", "a/0000.png,1,2"), r"`dog` \(=2\) in line 2 of .* must be 0 or 1"),
+        (
+            ("path,label,split,group", "a/0000.png,x,train,ben", "a/0001.png,x,test,ben"),
+            r"`group` \(=ben\) in line 3 of .* is in the test and the train split: a group",
+        ),
         (("path,label", "a/9999.png,x"), "lists no training images that are there"),
         (("path,label,split", "a/0000.png,x,test"), "lists no training images that are there"),
         (("path,label", 'a/0000.png,"x'), "cannot be read as CSV in UTF-8: unexpected end"),

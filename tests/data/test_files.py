@@ -1,10 +1,13 @@
 """Image files as sources: pixels, classes and splits."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from cnn_jax import data
+from cnn_jax.data.decoding import read_image
 from cnn_jax.errors import InputError
 from tests.conftest import ROOT
 from tests.data.images import folder, picture, save, zipped
@@ -61,6 +64,54 @@ def test_grey_folders_have_one_channel(tmp_path, third, channels):
     np.testing.assert_array_equal(first, np.broadcast_to(picture(0, channels=1), first.shape))
 
 
+def rotated(path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    upright = picture(0, size=(8, 10))
+    save(path.with_suffix(".jpg"), np.ascontiguousarray(np.rot90(upright)), exif=exif, quality=95)
+
+
+def palette(path):
+    image = Image.new("P", (10, 8), 1)
+    image.putpalette([255, 0, 0, 0, 128, 0])
+    image.paste(0, (0, 0, 5, 8))
+    image.save(path, transparency=1)
+
+
+def animated(path):
+    frames = [Image.fromarray(picture(seed)) for seed in (0, 1)]
+    frames[0].save(path.with_suffix(".gif"), save_all=True, append_images=frames[1:])
+
+
+def deep(path):
+    Image.fromarray(picture(0, channels=1)[..., 0].astype(np.uint16) * 257).save(path)
+
+
+KINDS = {
+    "rotated": rotated,
+    "palette": palette,
+    "animated": animated,
+    "deep": deep,
+    "rgba": lambda path: Image.new("RGBA", (10, 8), (255, 0, 0, 128)).save(path),
+    "cmyk": lambda path: Image.new("CMYK", (10, 8), (0, 255, 9, 0)).save(path.with_suffix(".jpg")),
+    "webp": lambda path: save(path.with_suffix(".webp"), picture(0), lossless=True),
+    "bmp": lambda path: save(path.with_suffix(".bmp"), picture(0)),
+}
+
+
+@pytest.mark.parametrize("image_size", [None, (8, 10)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_of_every_kind_are_seen_as_a_viewer_shows_them(tmp_path, kind, image_size):
+    folder(tmp_path, {"z": 6})
+    (tmp_path / "a").mkdir()
+    KINDS[kind](tmp_path / "a" / "0.png")
+    (path,) = (tmp_path / "a").iterdir()
+    loaded = data.load(tmp_path, test=1, validation=1, image_size=image_size)
+    assert loaded.image_shape == (8, 10, 3)
+    seen = loaded.train.source.read(np.array([0]))[0]
+    np.testing.assert_array_equal(seen, np.asarray(read_image(path)))
+
+
 def test_an_image_size_is_for_image_files():
     with pytest.raises(
         InputError, match=r"`image_size` \(=32\) is for image files, and digits is none"
@@ -72,11 +123,25 @@ def test_an_image_size_is_for_image_files():
     not CIFAR.is_file(), reason="no shared/data/cifar10-jpeg.zip beside the repository"
 )
 def test_the_order_of_a_real_archive():
-    """60,000 files; a few of them against Pillow, since all take seconds."""
+    """60,000 files, of which a few are decoded, since all take seconds."""
+    from cnn_jax.data.blocks import decode_to
     from cnn_jax.data.listing import list_files
+    from cnn_jax.data.tree import reader
 
     listing = list_files(CIFAR)
     assert np.bincount(listing.splits).tolist() == [50_000, 0, 10_000]
     assert np.bincount(listing.labels).tolist() == [6000] * 10
     assert listing.names[:2] == ("airplane/0000.jpg", "airplane/0001.jpg")
     assert listing.names[-1] == "truck/0999.jpg"
+    read = reader(CIFAR)
+    for name in listing.paths[::3001]:
+        with Image.open(io.BytesIO(read(name))) as image:
+            seen = decode_to(read(name), (32, 32, 3), resized=False)
+            np.testing.assert_array_equal(seen, np.asarray(image))
+
+
+@pytest.mark.parametrize("size", [0, (8, -1), (8, 8, 8), 7.5, (7.5, 8)])
+def test_impossible_sizes(tmp_path, size):
+    folder(tmp_path, {"a": 3, "b": 3})
+    with pytest.raises(InputError, match=r"`image_size` \(=.*\) must be a side, or height and"):
+        data.load(tmp_path, image_size=size)
