@@ -115,6 +115,60 @@ def translate(
     return warp(image, matrix, interpolation=interpolation, fill=fill)
 
 
+def shear(
+    image: jax.Array,
+    steps: Sequence[Number] | jax.Array,
+    *,
+    interpolation: Interpolation = "bilinear",
+    fill: float | Sequence[float] = 0.0,
+) -> jax.Array:
+    """Shear an image around its outer corner at the top left, as policies do.
+
+    Args:
+        image: [H, W, C].
+        steps: pixels to the left by which each row lies off the one above, and pixels upwards by
+            which each column lies off the one on its left.
+        interpolation: nearest or bilinear.
+        fill: what comes in from outside, a number or one for each channel.
+
+    Returns:
+        [H, W, C].
+
+    Raises:
+        InputError: the image has the wrong rank or type, or the interpolation is unknown.
+
+    >>> shear(jnp.ones((3, 3, 1)), (1, 0), interpolation="nearest")[:, :, 0].tolist()
+    [[1.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    """
+    image = checks.image(image)
+    matrix = shear_matrix(steps)
+    return warp(image, matrix, interpolation=interpolation, fill=fill)
+
+
+def shear_matrix(steps: Sequence[Number] | jax.Array) -> jax.Array:
+    """Make the matrix, from result to image, that shears around the outer corner at the top left.
+
+    Args:
+        steps: as for `shear`.
+
+    Returns:
+        float32 [3, 3], for `warp`.
+
+    >>> shear_matrix((0.5, 0)).tolist()
+    [[1.0, 0.5, 0.25], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    across, down = (jnp.asarray(step, jnp.float32) for step in steps)
+    zero, one = jnp.zeros_like(across), jnp.ones_like(across)
+    # The outer corner is half a pixel from the middle of the first.
+    return jnp.stack(
+        [
+            jnp.stack([one, across, across / 2]),
+            jnp.stack([down, one, down / 2]),
+            jnp.stack([zero, zero, one]),
+        ]
+    )
+
+
 def affine(
     image: jax.Array,
     *,

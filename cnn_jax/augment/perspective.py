@@ -13,8 +13,8 @@ from cnn_jax.augment.warping import Interpolation, warp
 def perspective_matrix(shape: Sequence[int], corners: jax.Array) -> jax.Array:
     """Make the matrix, from result to image, that moves the corners of an image to four places.
 
-    In closed form: Heckbert 1989, "Fundamentals of Texture Mapping and Image Warping", section
-    2.2.3, eq. 2.11 and the adjugate.
+    In closed form, through the unit square: Heckbert 1989, "Fundamentals of Texture Mapping and
+    Image Warping", on inferring projective maps.
 
     Args:
         shape: of the image: height, width and whatever follows; at least 2 pixels each way.
