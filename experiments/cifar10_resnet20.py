@@ -8,7 +8,10 @@ SGD at 0.1 with momentum 0.9 and a decay of 1e-4, batches of 128, the rate divid
 182 epochs of the 45,000 images that are left without the validation images. Fewer epochs shorten
 the whole schedule in proportion.
 
-NOT YET MEASURED
+Measured on 2 CPU cores that much other work shared, on CIFAR-10's images as JPEG files of quality
+75 and with the schedule shortened to 4 epochs (1,410 steps): 69.78 % test accuracy (validation
+69.75 %) in 917 s. A step takes about 0.43 s with the cores to itself, so that the full 64,000 would
+take an estimated 7.6 hours; they have not been run.
 """
 
 from functools import partial
