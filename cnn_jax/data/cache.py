@@ -39,6 +39,7 @@ from cnn_jax.errors import InputError
 PLAN, JOURNAL, PIXELS, INDEX, LOCK = "plan.json", "journal", "images.u8", "index.json", "lock"
 VARIABLE = "CNN_JAX_CACHE"
 _VERSION = 1
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_SUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _BLOCK_BYTES, _BLOCK_IMAGES = 8 << 20, 512
 # Up to so many bytes, all checksums are verified when a cache is opened; beyond, each image's when
@@ -73,6 +74,9 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
 
     Returns:
         The folder, which may not be there yet.
+
+    >>> cache_folder("/data/caches").as_posix()
+    '/data/caches'
     """
     if cache_dir is not None:
         return Path(cache_dir).expanduser().absolute()
@@ -145,6 +149,10 @@ def fill_cache(
                 index = _fill(folder, listing, plan)
             return _map(folder), index
     except OSError as error:
+        if error.filename == str(listing.root):
+            raise InputError(
+                f"`data` (={listing.path}) cannot be read: {error.strerror}"
+            ) from error
         free = shutil.disk_usage(_existing(folder)).free
         raise InputError(
             f"the cache {folder} cannot be written ({error.strerror or error}; {free:,} bytes are "
@@ -242,10 +250,10 @@ def _fill(folder: Path, listing: Listing, plan: dict) -> Index:
                 journal.flush()
                 advance(len(names))
         index = _finish(folder, plan, shape, blocks)
-    except OSError:
-        # Half a cache on a full disk is in the way of whatever makes room.
-        for name in (JOURNAL, PLAN, PIXELS):
-            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno in _FULL:  # then half a cache is in the way of whatever makes room
+            for name in (JOURNAL, PLAN, PIXELS):
+                (folder / name).unlink(missing_ok=True)
         raise
     say(
         f"{len(listing):,} images of {listing.path.name} decoded to {shape[2]}x{shape[1]}x"

@@ -57,6 +57,10 @@ def near_duplicates(thumbnails: np.ndarray) -> list[np.ndarray]:
 
     Returns:
         The positions of each group of at least two, in order.
+
+    >>> images = np.random.default_rng(0).integers(0, 200, (3, 8, 9), np.uint8)
+    >>> near_duplicates(np.concatenate([images, images[1:2] + 9]))
+    [array([1, 3])]
     """
     if len(thumbnails) < 2:
         return []

@@ -1,6 +1,7 @@
 """Sizes and kinds of image files, and the shape that all are to have."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,15 +52,30 @@ def header_reader(root: Path) -> Callable[[Sequence[str]], np.ndarray]:
     def rows(names: Sequence[str]) -> np.ndarray:
         found = np.zeros((len(names), 3), np.int32)
         for row, name in zip(found, names, strict=True):
-            try:
-                row[:] = read_header(read(name))
-            except MemoryError:
-                raise
-            except Exception:  # whoever decodes it says why
-                continue
+            row[:] = header_of(partial(read, name))
         return found
 
     return rows
+
+
+def header_of(read: Callable[[], bytes]) -> tuple[int, int, int]:
+    """Read the header of a file: zeros where that cannot be; whoever decodes it says why.
+
+    Args:
+        read: returns the bytes of the file.
+
+    Returns:
+        Height, width and channels.
+
+    >>> header_of(lambda: b"no image")
+    (0, 0, 0)
+    """
+    try:
+        return tuple(read_header(read()))
+    except MemoryError:
+        raise
+    except Exception:
+        return 0, 0, 0
 
 
 def common_shape(

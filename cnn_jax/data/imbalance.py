@@ -80,6 +80,11 @@ def oversample(source: Source, *, seed: int) -> Subset:
     Returns:
         The images, each class's whole as often as it fits, and the rest drawn without repetition;
         in the order of the source.
+
+    >>> from cnn_jax.data.source import ArraySource
+    >>> source = ArraySource(np.zeros((4, 2, 2, 1), np.uint8), np.array([0, 0, 0, 1]))
+    >>> oversample(source, seed=0).labels.tolist()
+    [0, 0, 0, 1, 1, 1]
     """
     return _resample(source, max, seed)
 
@@ -93,6 +98,11 @@ def undersample(source: Source, *, seed: int) -> Subset:
 
     Returns:
         The images that are kept, in the order of the source.
+
+    >>> from cnn_jax.data.source import ArraySource
+    >>> source = ArraySource(np.zeros((4, 2, 2, 1), np.uint8), np.array([0, 0, 0, 1]))
+    >>> undersample(source, seed=0).labels.tolist()
+    [0, 1]
     """
     return _resample(source, min, seed)
 

@@ -1,6 +1,5 @@
 """A lock between processes, which the operating system lifts when its holder dies."""
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,8 @@ def locked(
     Raises:
         OSError: the file cannot be made.
     """
+    import fcntl  # not on every system, where all but caches works without it
+
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:

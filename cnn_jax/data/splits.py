@@ -84,6 +84,12 @@ def hold_out_by_name(
 
     Raises:
         InputError: the size is out of range, or leaves a part empty.
+
+    >>> from cnn_jax.data.source import ArraySource
+    >>> source = ArraySource(np.zeros((8, 2, 2, 1), np.uint8), np.repeat([0, 1], 4))
+    >>> rest, held = hold_out_by_name(source, list("abcdefgh"), 2, seed=0)
+    >>> held.labels
+    array([0, 1])
     """
     total = len(source)
     if not 0 < size < total or (size >= 1 and size != int(size)):

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from cnn_jax.data.blocks import checksum
 from cnn_jax.data.cache import cache_folder
 from cnn_jax.data.decoding import decode_upright, explain
 from cnn_jax.data.duplicates import THUMBNAIL, thumbnail
+from cnn_jax.data.headers import header_of
 from cnn_jax.data.listing import Listing
 from cnn_jax.data.tree import reader
 from cnn_jax.data.workers import share_out, workers_for
@@ -29,7 +31,8 @@ class Survey:
     """What has been seen of N files; of one that cannot be decoded, zeros.
 
     Attributes:
-        headers: int32 [N, 3], height, width and channels (1 for grey, 3 for colour) as it is seen.
+        headers: int32 [N, 3], height, width and channels (1 for grey, 3 for colour), as of
+            `read_headers`; thus of a damaged file too, if it begins well.
         contents: uint64 [N], equal for equal files.
         thumbnails: uint8 [N, 8, 9], grey.
         means: float32 [N, 3], mean red, green and blue between 0 and 1. Of a large JPEG as of the
@@ -119,6 +122,7 @@ def surveyor(root: Path) -> Callable[[Sequence[str]], Survey]:
                 raise
             except Exception as error:
                 seen.problems[position] = explain(error)
+                seen.headers[position] = header_of(partial(read, name))
         return seen
 
     return look

@@ -15,7 +15,7 @@ from cnn_jax.data.cached_images import CachedImages
 from cnn_jax.data.listing import list_files
 from cnn_jax.errors import InputError
 from tests.conftest import ROOT, python
-from tests.data.images import folder, picture, save
+from tests.data.images import folder, picture, save, zipped
 
 
 @pytest.fixture
@@ -256,7 +256,7 @@ def test_damage_of_a_large_cache_is_told_when_it_is_read(pets, cache_folder, mon
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="no /proc, as on Linux")
-def test_what_was_read_does_not_stay_in_memory(tmp_path, monkeypatch):
+def test_what_was_read_does_not_stay_in_memory(tmp_path, cache_folder, monkeypatch):
     """8 MB of images are read, of which the process keeps less than 4."""
     monkeypatch.setattr(cached_images, "_MOST_MAPPED", 1 << 20)
     monkeypatch.setattr(cached_images, "_LOOK_SECONDS", 0.0)
@@ -264,7 +264,7 @@ def test_what_was_read_does_not_stay_in_memory(tmp_path, monkeypatch):
     for index in np.random.default_rng(0).permutation(40):
         images.read(np.array([index]))
     lines = Path("/proc/self/smaps").read_text().splitlines()
-    (start,) = (k for k, line in enumerate(lines) if line.endswith("images.u8"))
+    (start,) = (k for k, line in enumerate(lines) if str(cache_folder) in line)
     (resident,) = (line for line in lines[start : start + 6] if line.startswith("Rss:"))
     assert int(resident.split()[1]) < 4000
 
@@ -314,6 +314,14 @@ def test_a_folder_that_is_no_folder(pets, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"another folder \(`cache_dir`, or the variable CNN_JAX"):
         data.load(pets, cache_dir=tmp_path / "file")
+
+
+def test_an_archive_that_vanishes(pets, tmp_path, monkeypatch):
+    archive = zipped(pets, tmp_path / "pets.zip")
+    listing = list_files(archive)
+    archive.unlink()
+    with pytest.raises(InputError, match=r"`data` \(=.*pets\.zip\) cannot be read: No such file"):
+        cache.fill_cache(listing, size=None)
 
 
 AT_ONCE = """

@@ -10,6 +10,7 @@ from cnn_jax import data
 from cnn_jax.data import cache
 from cnn_jax.data.batches import train_batch
 from cnn_jax.data.decoding import decode
+from cnn_jax.data.inspection import inspect_data
 from cnn_jax.data.prefetch import prefetched
 from cnn_jax.data.streamed_images import StreamedImages
 from cnn_jax.errors import InputError
@@ -52,6 +53,18 @@ def test_what_cannot_be_decoded_is_known_beforehand(tmp_path):
         loaded = data.load(root, stream=stream, image_size=16, skip_bad=True, test=4, validation=3)
         assert sum(map(len, (loaded.train, loaded.validation, loaded.test))) == 17
     assert messages[0] == messages[1]
+
+
+def test_the_shape_is_the_same_whatever_was_looked_at_before(tmp_path):
+    """A damaged file of another size counts, be it by its header or by an inspection."""
+    root = folder(tmp_path / "pets", {"cat": 9, "dog": 8}, ending=".jpg")
+    (root / "cat" / "x.jpg").write_bytes(encoded(picture(0, size=(30, 20)), "jpeg")[:-40])
+    options = {"skip_bad": True, "test": 4, "validation": 3}
+    fresh = data.load(root, cache_dir=tmp_path / "fresh", **options)
+    inspect_data(root)
+    for stream in (False, True):
+        loaded = data.load(root, stream=stream, **options)
+        assert loaded.image_shape == fresh.image_shape == (224, 224, 3)
 
 
 def test_a_file_that_breaks_later_is_named(tmp_path):
