@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cnn_jax import averaging, gradients, losses, models, muon, one_cycle, optim, schedules
+from cnn_jax import (
+    augment,
+    averaging,
+    gradients,
+    losses,
+    models,
+    muon,
+    one_cycle,
+    optim,
+    schedules,
+)
 from cnn_jax.errors import InputError
 from cnn_jax.parameter_rules import Rule, by_path
 from cnn_jax.plateau import lower_on_plateau, stop_early
@@ -31,6 +41,13 @@ SCHEDULES = {
     "exponential": schedules.exponential, "one_cycle": one_cycle.one_cycle,
     "warmup_stable_decay": schedules.warmup_stable_decay,
 }  # fmt: skip
+POLICIES = {
+    "trivial_augment": augment.trivial_augment, "rand_augment": augment.rand_augment,
+    "augmix": augment.augmix,
+    "auto_augment_cifar10": partial(augment.auto_augment, policy="cifar10"),
+    "auto_augment_imagenet": partial(augment.auto_augment, policy="imagenet"),
+}  # fmt: skip
+MIXERS = {"mixup": augment.mixup, "cutmix": augment.cutmix}
 LOSSES = {"cross_entropy": losses.cross_entropy, "focal": losses.focal}
 
 
@@ -137,6 +154,8 @@ _OTHER_OPTIONS = [
     click.option("--gamma", type=float, help="Of focal."),
     click.option("--flip", is_flag=True, help="Mirror training images at random."),
     click.option("--shift", type=int, default=0, help="Shift training images by up to so far."),
+    click.option("--augment", type=click.Choice(list(POLICIES)), help="A policy, after these."),
+    click.option("--mix", type=click.Choice(list(MIXERS)), help="Mix images and their labels."),
     click.option("--precision", type=click.Choice(list(TYPES)), default="float32"),
     click.option("--monitor", default="validation_accuracy", help="What tells the best epoch."),
     click.option(
@@ -189,13 +208,12 @@ def recipe_from(
         shift: pixels to shift images by.
         plateau: patience of `lower_on_plateau`, with a factor of one half.
         early_stopping: patience of `stop_early`.
-        options: those of the data, the loss, the optimizer and the schedule.
+        options: those of the data, the loss, the optimizer, the schedule and the policies.
         epochs, batch_size, precision, monitor, seed, checkpoint_every: as of `Recipe`.
 
     Raises:
         InputError: an option does not fit another, or the data.
     """
-    from cnn_jax import augment
     from cnn_jax.data.batches import total_steps
     from cnn_jax.recipe import Recipe
 
@@ -211,7 +229,9 @@ def recipe_from(
         augment=(
             *((augment.random_flip,) if flip else ()),
             *((partial(augment.shifted_crop, padding=shift),) if shift else ()),
+            *((POLICIES[options["augment"]],) if options["augment"] else ()),
         ),
+        mix=options["mix"] and MIXERS[options["mix"]],
         plateau=plateau and partial(lower_on_plateau, factor=0.5, patience=plateau),
         stopping=early_stopping and partial(stop_early, patience=early_stopping),
         epochs=epochs,

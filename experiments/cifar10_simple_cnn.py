@@ -3,7 +3,9 @@
     python experiments/cifar10_simple_cnn.py --data cifar10-jpeg.zip
     python experiments/cifar10_simple_cnn.py --data tfds:cifar10
 
-NOT YET MEASURED
+Measured on 2 CPU cores that other work shared, on CIFAR-10's images as JPEG files of quality 75:
+68.23 % test accuracy after 8 epochs (`--epochs 8`) in 480 s; the 20 epochs of the recipe have not
+been run.
 """
 
 from functools import partial

@@ -49,6 +49,17 @@ def test_options_nest_from_the_inside_out(tmp_path):
     assert ruled["rules"][1]["decay"] is False
 
 
+def test_policies_follow_flip_and_shift(tmp_path):
+    options = ["--flip", "--shift", "2", "--augment", "auto_augment_cifar10", "--mix", "cutmix"]
+    described = describe(recipe_of(tmp_path, *options))
+    names = [part if isinstance(part, str) else part["function"] for part in described["augment"]]
+    assert [name.rsplit(".", 1)[-1] for name in names] == [
+        "random_flip", "shifted_crop", "auto_augment",
+    ]  # fmt: skip
+    assert described["augment"][2]["policy"] == "cifar10"
+    assert described["mix"].endswith(".cutmix")
+
+
 def test_schedules_take_steps_and_fractions(tmp_path):
     recipe = recipe_of(
         tmp_path, "--schedule", "multi_step", "--milestones", "0.5,0.75", "--factor", "0.5",

@@ -167,6 +167,25 @@ def test_normalisation_is_that_of_the_channels():
     np.testing.assert_allclose(normalized[0, 0, 0], [0, 0.5, 0.5], atol=1e-6)
 
 
+def test_the_batch_is_mixed_after_augmentation_with_a_key_for_each_step():
+    """A mixer that turns the labels round: the loss is that of the turned labels."""
+    keys = []
+
+    def turned(key, images, labels):
+        keys.append(jax.random.key_data(key).tolist())
+        return images, labels[::-1]
+
+    tx = optax.sgd(0.0)
+    state, batch = state_of(MODEL, tx), batch_of(7)
+    step = make_train_step(MODEL, tx, mix=turned)
+    _, mixed = step(state, batch)
+    _, plain = make_train_step(MODEL, tx)(state, {**batch, "label": batch["label"][::-1]})
+    np.testing.assert_allclose(mixed["loss"], plain["loss"], rtol=1e-6)
+    step(state, batch)
+    step(state.replace(step=jnp.int32(1)), batch)
+    assert keys[0] == keys[1] != keys[2]
+
+
 def test_augment_is_traced_into_the_step():
     """The flip of the step is the flip of the function, with the step's own keys."""
     tx = optax.sgd(0.0)
