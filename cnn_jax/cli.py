@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from cnn_jax import __version__, models
+from cnn_jax.data_command import inspect_images
 from cnn_jax.errors import InputError
 from cnn_jax.predict_command import predict_images
 from cnn_jax.recipe_options import data_options, load, run_options
@@ -78,7 +79,7 @@ def evaluate_run(run: Path, data: str | None) -> None:
     )
 
 
-for command in (train, overfit, find_rate, draw_schedule, predict_images):
+for command in (train, overfit, find_rate, draw_schedule, inspect_images, predict_images):
     cnn_jax.add_command(command)
 
 
