@@ -7,7 +7,8 @@
 Rotation by up to 10 degrees, shifts by up to a tenth, Adam at 0.001, halved when the validation
 loss has not fallen for 3 epochs. MNIST itself could not be had where this was written.
 
-NOT YET MEASURED
+Measured on Fashion-MNIST, on 2 CPU cores that other work shared: 89.40 % test accuracy after 8
+epochs (`--epochs 8`) in 373 s; the 20 epochs of the recipe have not been run.
 """
 
 from functools import partial
