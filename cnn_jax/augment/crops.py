@@ -89,11 +89,11 @@ def random_resized_crop(
     (224, 224, 3)
     """
     image = checks.image(image)
-    box = random_box(key, image.shape, scale=scale, ratio=ratio)
+    box = draw_box(key, image.shape, scale=scale, ratio=ratio)
     return resize_crop(image, *box, size=image.shape[:2] if size is None else size)
 
 
-def random_box(
+def draw_box(
     key: jax.Array,
     shape: Sequence[int],
     *,
@@ -114,17 +114,16 @@ def random_box(
     Raises:
         InputError: an option is out of range.
 
-    >>> random_box(jax.random.key(0), (60, 80), scale=(1, 1), ratio=(1.5, 1.5)).tolist()
+    >>> draw_box(jax.random.key(0), (60, 80), scale=(1, 1), ratio=(1.5, 1.5)).tolist()
     [3, 0, 53, 80]
     """
     areas = checks.above_zero("scale", scale)
     ratios = checks.above_zero("ratio", ratio)
     rows, columns = shape[:2]
     shape_key, place_key = jax.random.split(key)
-    lows, highs = zip(areas, [math.log(end) for end in ratios], strict=True)
-    area, logarithm = jax.random.uniform(
-        shape_key, (2, TRIES), minval=jnp.array(lows)[:, None], maxval=jnp.array(highs)[:, None]
-    )
+    ends = zip(areas, [math.log(end) for end in ratios], strict=True)
+    lows, highs = (jnp.array(both, jnp.float32)[:, None] for both in ends)
+    area, logarithm = jax.random.uniform(shape_key, (2, TRIES), minval=lows, maxval=highs)
     area, stretch = area * (rows * columns), jnp.exp(logarithm)
     heights = jnp.round(jnp.sqrt(area / stretch)).astype(jnp.int32)
     widths = jnp.round(jnp.sqrt(area * stretch)).astype(jnp.int32)

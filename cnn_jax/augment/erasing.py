@@ -112,27 +112,55 @@ def random_erasing(
     (32, 32, 3)
     """
     image = checks.image(image)
+    noise_key, key = jax.random.split(key)
+    if isinstance(fill, str):
+        checks.one_of("fill", fill, ("noise", "a number"))
+        fill = jax.random.uniform(noise_key, image.shape, image.dtype)
+    rectangle = draw_rectangle(key, image.shape, probability=probability, scale=scale, ratio=ratio)
+    return erase(image, *rectangle, fill=fill)
+
+
+def draw_rectangle(
+    key: jax.Array,
+    shape: Sequence[int],
+    *,
+    probability: float = 0.5,
+    scale: Sequence[float] = (0.02, 0.33),
+    ratio: Sequence[float] = (0.3, 10 / 3),
+) -> jax.Array:
+    """Draw the rectangle of `random_erasing`.
+
+    Args:
+        key: random key.
+        shape: of the image: height, width and whatever follows.
+        probability: as there.
+        scale: as there.
+        ratio: as there.
+
+    Returns:
+        int32 [4]: top, left, height, width; the height is 0 where nothing is to be erased.
+
+    Raises:
+        InputError: an option is out of range.
+
+    >>> draw_rectangle(jax.random.key(0), (32, 32), probability=0)[2].tolist()
+    0
+    """
     ranges.fraction("probability", probability, with_one=True, remedy="0.5 is usual")
     areas = checks.interval("scale", scale, least=0)
-    ratios = [math.log(end) for end in checks.above_zero("ratio", ratio)]
-    shape_key, place_key, noise_key, key = jax.random.split(key, 4)
-    area, logarithm = jax.random.uniform(
-        shape_key,
-        (2, TRIES),
-        minval=jnp.array([[areas[0]], [ratios[0]]]),
-        maxval=jnp.array([[areas[1]], [ratios[1]]]),
-    )
-    rows, columns = image.shape[:2]
-    area = area * (rows * columns)
-    heights = jnp.round(jnp.sqrt(area * jnp.exp(logarithm))).astype(jnp.int32)
-    widths = jnp.round(jnp.sqrt(area / jnp.exp(logarithm))).astype(jnp.int32)
+    ratios = checks.above_zero("ratio", ratio)
+    shape_key, place_key, key = jax.random.split(key, 3)
+    ends = zip(areas, [math.log(end) for end in ratios], strict=True)
+    lows, highs = (jnp.array(both, jnp.float32)[:, None] for both in ends)
+    area, logarithm = jax.random.uniform(shape_key, (2, TRIES), minval=lows, maxval=highs)
+    rows, columns = shape[:2]
+    area, stretch = area * (rows * columns), jnp.exp(logarithm)
+    heights = jnp.round(jnp.sqrt(area * stretch)).astype(jnp.int32)
+    widths = jnp.round(jnp.sqrt(area / stretch)).astype(jnp.int32)
     fits = (heights < rows) & (widths < columns)
     first = jnp.argmax(fits)
     height, width = heights[first], widths[first]
     happens = fits[first] & jax.random.bernoulli(key, 1.0 * probability)
-    room = jnp.maximum(jnp.array([rows - height, columns - width]) + 1, 1)
+    room = jnp.maximum(jnp.stack([rows - height, columns - width]) + 1, 1)
     top, left = jax.random.randint(place_key, (2,), 0, room)
-    if isinstance(fill, str):
-        checks.one_of("fill", fill, ("noise", "a number"))
-        fill = jax.random.uniform(noise_key, image.shape, image.dtype)
-    return erase(image, top, left, jnp.where(happens, height, 0), width, fill=fill)
+    return jnp.stack([top, left, jnp.where(happens, height, 0), width])

@@ -245,12 +245,47 @@ def random_affine(
     (28, 28, 1)
     """
     image = checks.image(image)
+    drawn = draw_affine(
+        key, image.shape, degrees=degrees, translation=translation, scale=scale, shear=shear
+    )
+    return affine(image, **drawn, interpolation=interpolation, fill=fill)
+
+
+def draw_affine(
+    key: jax.Array,
+    shape: Sequence[int],
+    *,
+    degrees: float | Sequence[float] = 0.0,
+    translation: float | Sequence[float] = 0.0,
+    scale: Sequence[float] = (1.0, 1.0),
+    shear: float | Sequence[float] = 0.0,
+) -> dict[str, jax.Array]:
+    """Draw what `random_affine` does.
+
+    Args:
+        key: random key.
+        shape: of the image: height, width and whatever follows.
+        degrees: as there.
+        translation: as there.
+        scale: as there.
+        shear: as there.
+
+    Returns:
+        The options of `affine`: degrees, translation, scale and shear.
+
+    Raises:
+        InputError: an option is out of range.
+
+    >>> drawn = draw_affine(jax.random.key(0), (28, 28), scale=(2, 2))
+    >>> drawn["scale"].tolist(), drawn["shear"].tolist()
+    (2.0, [0.0, 0.0])
+    """
     reach_x, reach_y = _pair("translation", translation, otherwise=translation)
     lean, rise = _pair("shear", shear, otherwise=0.0)
     lows, highs = zip(
         checks.around_zero("degrees", degrees),
-        (-reach_x * image.shape[1], reach_x * image.shape[1]),
-        (-reach_y * image.shape[0], reach_y * image.shape[0]),
+        (-reach_x * shape[1], reach_x * shape[1]),
+        (-reach_y * shape[0], reach_y * shape[0]),
         checks.above_zero("scale", scale),
         (-lean, lean),
         (-rise, rise),
@@ -259,15 +294,8 @@ def random_affine(
     drawn = jax.random.uniform(
         key, (6,), minval=jnp.array(lows, jnp.float32), maxval=jnp.array(highs, jnp.float32)
     )
-    return affine(
-        image,
-        degrees=drawn[0],
-        translation=drawn[1:3],
-        scale=drawn[3],
-        shear=drawn[4:6],
-        interpolation=interpolation,
-        fill=fill,
-    )
+    names = ("degrees", "translation", "scale", "shear")
+    return dict(zip(names, (drawn[0], drawn[1:3], drawn[3], drawn[4:6]), strict=True))
 
 
 def random_rotation(

@@ -15,7 +15,8 @@ Magnitudes = Mapping[str, tuple[np.ndarray, bool]]
 def auto_augment_magnitudes(shape: Sequence[int], *, levels: int = 10) -> Magnitudes:
     """List the magnitudes of AutoAugment.
 
-    Cubuk et al. 2019, "AutoAugment", table 6 of the appendix. Translations are 150 pixels of 331, in whole pixels.
+    Cubuk et al. 2019, "AutoAugment", table 6. Translations are up to 150 pixels of 331, rounded
+    to whole ones towards 0.
 
     Args:
         shape: of the image: height, width and whatever follows.

@@ -111,11 +111,11 @@ def random_perspective(
     (32, 32, 3)
     """
     image = checks.image(image)
-    corners = random_corners(key, image.shape, distortion=distortion, probability=probability)
+    corners = draw_corners(key, image.shape, distortion=distortion, probability=probability)
     return perspective(image, corners, interpolation=interpolation, fill=fill)
 
 
-def random_corners(
+def draw_corners(
     key: jax.Array, shape: Sequence[int], *, distortion: float = 0.5, probability: float = 0.5
 ) -> jax.Array:
     """Draw the new places of the corners for `random_perspective`.
@@ -132,7 +132,7 @@ def random_corners(
     Raises:
         InputError: an option is out of range.
 
-    >>> random_corners(jax.random.key(0), (5, 9), distortion=0).tolist()
+    >>> draw_corners(jax.random.key(0), (5, 9), distortion=0).tolist()
     [[0.0, 0.0], [8.0, 0.0], [8.0, 4.0], [0.0, 4.0]]
     """
     ranges.fraction("distortion", distortion, remedy="0.5 is usual")
