@@ -9,8 +9,9 @@ import pytest
 import scipy.stats
 
 from cnn_jax import augment
+from cnn_jax.augment.erasing import draw_rectangle
 from cnn_jax.errors import InputError
-from tests.parity import torch, torchvision
+from tests.parity import quick_jit, torch, torchvision
 
 KEYS = jax.random.split(jax.random.key(3), 2000)
 
@@ -18,7 +19,7 @@ KEYS = jax.random.split(jax.random.key(3), 2000)
 def holes(operation, shape):
     """Blot out ones with twos by every key: bool [N, H, W], where."""
     image = jnp.ones((*shape, 1))
-    found = jax.jit(jax.vmap(lambda key: operation(key, image, fill=2.0)[:, :, 0] == 2))(KEYS)
+    found = quick_jit(jax.vmap(lambda key: operation(key, image, fill=2.0)[:, :, 0] == 2))(KEYS)
     return np.asarray(found)
 
 
@@ -33,7 +34,7 @@ def test_erasing_is_torchvisions():
     np.testing.assert_array_equal(ours, theirs.permute(1, 2, 0))
 
 
-@pytest.mark.parametrize("size", [0, 1, 4, 5])
+@pytest.mark.parametrize("size", [0, 4, 5])
 def test_cutout_is_a_square_around_every_pixel_as_often(size):
     found = holes(partial(augment.cutout, size=size), (6, 7))
     expected = np.zeros((6, 7, 6, 7), bool)
@@ -51,18 +52,18 @@ def test_cutout_is_a_square_around_every_pixel_as_often(size):
 
 
 def test_random_erasing_draws_as_the_paper_says():
-    options = {"probability": 0.8, "scale": (0.1, 0.3), "ratio": (0.5, 2.0)}
-    found = holes(partial(augment.random_erasing, **options), (64, 48))
-    happened = found.any((1, 2))
+    draw = partial(
+        draw_rectangle, shape=(64, 48), probability=0.8, scale=(0.1, 0.3), ratio=(0.5, 2.0)
+    )
+    drawn = np.asarray(quick_jit(jax.vmap(draw))(KEYS))
+    happened = drawn[:, 2] > 0
     assert abs(happened.mean() - 0.8) < 4 * np.sqrt(0.8 * 0.2 / len(KEYS))
-    heights, widths = found.any(2).sum(1)[happened], found.any(1).sum(1)[happened]
-    assert (found.sum((1, 2))[happened] == heights * widths).all()  # a rectangle
-    tops, lefts = found.any(2).argmax(1)[happened], found.any(1).argmax(1)[happened]
-    # Sizes are rounded to whole pixels, hence the margins, and noise that makes them even again.
-    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (4, len(heights)))
+    tops, lefts, heights, widths = drawn[happened].T
+    # Sizes are rounded to whole pixels: noise makes them even again.
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (3, len(tops)))
     areas = (heights + noise[0]) * (widths + noise[1]) / (64 * 48)
     assert scipy.stats.kstest(areas, "uniform", (0.1, 0.2)).pvalue > 0.01
-    logarithms = np.log((heights + noise[0]) / (widths + noise[1])) / np.log(2)
+    logarithms = np.log2((heights + noise[0]) / (widths + noise[1]))
     assert scipy.stats.kstest(logarithms, "uniform", (-1, 2)).pvalue > 0.01
     for starts, room in ((tops, 64 - heights), (lefts, 48 - widths)):
         places = (starts + 0.5 + noise[2]) / (room + 1)
@@ -70,13 +71,14 @@ def test_random_erasing_draws_as_the_paper_says():
 
 
 def test_where_no_rectangle_fits_nothing_is_erased():
-    assert not holes(partial(augment.random_erasing, probability=1, ratio=(50, 60)), (8, 8)).any()
+    draw = partial(draw_rectangle, shape=(8, 8), probability=1, ratio=(50, 60))
+    assert not quick_jit(jax.vmap(draw))(KEYS)[:, 2].any()
 
 
 def test_noise_is_even_and_the_rest_untouched():
     image = jnp.full((64, 64, 3), 2.0)
     erase = partial(augment.random_erasing, probability=1.0, scale=(0.3, 0.3), ratio=(1, 1))
-    erased = np.asarray(jax.jit(erase)(KEYS[0], image))
+    erased = np.asarray(quick_jit(erase)(KEYS[0], image))
     noise = erased[erased != 2]
     assert len(noise) == 35 * 35 * 3
     assert scipy.stats.kstest(noise, "uniform").pvalue > 0.01

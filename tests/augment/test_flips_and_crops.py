@@ -67,3 +67,24 @@ def test_the_order_of_operations_is_that_of_the_tuple():
     key = jax.random.key(0)
     chex.assert_trees_all_equal(augment.compose([double, add])(key, image), 3 * image)
     chex.assert_trees_all_equal(augment.compose([add, double])(key, image), 4 * image)
+
+
+def test_the_alternating_flip_is_random_at_first_and_then_turns_every_image_each_epoch():
+    image = jnp.arange(12.0).reshape(3, 4, 1)
+
+    def flipped(epoch, identity):
+        shown = augment.alternating_flip(jax.random.key(0), image, epoch=epoch, identity=identity)
+        return (shown == image[:, ::-1]).all(), (shown == image).all()
+
+    every = jax.vmap(jax.vmap(flipped, (None, 0)), (0, None))
+    turned, straight = map(np.asarray, jax.jit(every)(jnp.arange(5), jnp.arange(1000)))
+    assert (turned ^ straight).all()
+    assert (turned[1:] ^ turned[:-1]).all()
+    assert abs(turned[0].mean() - 0.5) < 4 * np.sqrt(0.25 / 1000)
+    others = jax.vmap(
+        lambda identity: (
+            augment.alternating_flip(jax.random.key(1), image, epoch=0, identity=identity)[0, 0, 0]
+            == 3
+        )
+    )(jnp.arange(1000))
+    assert 400 < (others == turned[0]).sum() < 600

@@ -14,14 +14,15 @@ import scipy.stats
 from PIL import Image
 
 from cnn_jax import augment
+from cnn_jax.augment.geometry import draw_affine
 from cnn_jax.errors import InputError
 from tests.augment.cases import photograph
-from tests.parity import torch, torchvision
+from tests.parity import quick_jit, torch, torchvision
 
 MODES = torchvision.transforms.InterpolationMode
 
 
-@jax.jit
+@quick_jit
 def both(image, options, fill):
     """Both interpolations at once, since compiling is what takes the time."""
     return {
@@ -66,11 +67,18 @@ def test_affine_is_torchvisions(degrees, translation, scale, shear, fill):
             assert (difference > 1e-6).mean() <= 0.004
 
 
+@quick_jit
+def rotated(image, degrees):
+    return {
+        name: augment.rotate(image, degrees, interpolation=name) for name in ("nearest", "bilinear")
+    }
+
+
 @pytest.mark.parametrize("degrees", [30.0, -5.0, 90.0, 180.0])
 def test_rotation_is_pillows(degrees):
     image = photograph(24, 24)
-    results = both(image, {"degrees": degrees}, 0.0)
-    inside = both(np.ones_like(image), {"degrees": degrees}, 0.0)["bilinear"] == 1
+    results = rotated(image, degrees)
+    inside = rotated(np.ones_like(image), degrees)["bilinear"] == 1
     picture = Image.fromarray(np.uint8(np.round(255 * image)))
     for name, mode in (("bilinear", Image.BILINEAR), ("nearest", Image.NEAREST)):
         expected = np.asarray(picture.rotate(degrees, mode)) / 255
@@ -79,50 +87,52 @@ def test_rotation_is_pillows(degrees):
         assert (difference > 1.01 / 255).mean() <= 0.004
 
 
-def spot(x, y, *, size=64):
-    """A soft spot in an image, whose middle of mass is where it is moved to."""
-    columns, rows = np.arange(size), np.arange(size)[:, None]
-    return np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 8)[:, :, None].astype(np.float32)
+KEYS = jax.random.split(jax.random.key(7), 1000)
 
 
-@partial(jax.jit, static_argnums=2)
-def middles(keys, image, operation):
-    """The middle of mass (x, y) of each augmented image, [N, 2]."""
-
-    def middle(key):
-        moved = operation(key, image)[:, :, 0]
-        columns, rows = jnp.arange(moved.shape[1]), jnp.arange(moved.shape[0])
-        return (
-            jnp.array([(moved.sum(0) * columns).sum(), (moved.sum(1) * rows).sum()]) / moved.sum()
-        )
-
-    return jax.lax.map(middle, keys, batch_size=100)
-
-
-def is_uniform(values, low, high):
-    """No value outside, and no sign against evenness: Kolmogorov-Smirnov, fixed keys."""
-    assert low <= min(values)
-    assert max(values) <= high
-    return scipy.stats.kstest(values, "uniform", (low, high - low)).pvalue > 0.01
-
-
-KEYS = jax.random.split(jax.random.key(7), 600)
+def test_every_number_is_drawn_evenly_from_its_range():
+    draw = partial(
+        draw_affine,
+        shape=(50, 40),
+        degrees=(-5, 30),
+        translation=(0.1, 0.2),
+        scale=(0.5, 1.5),
+        shear=(20, 10),
+    )
+    drawn = quick_jit(jax.vmap(draw))(KEYS)
+    columns = np.column_stack(
+        [drawn[name] for name in ("degrees", "translation", "scale", "shear")]
+    )
+    ranges = [(-5, 30), (-4, 4), (-10, 10), (0.5, 1.5), (-20, 20), (-10, 10)]
+    for values, (low, high) in zip(columns.T, ranges, strict=True):
+        assert low <= values.min()
+        assert values.max() <= high
+        assert scipy.stats.kstest(values, "uniform", (low, high - low)).pvalue > 0.01
+    assert abs(np.corrcoef(columns.T) - np.eye(6)).max() < 0.12
 
 
-def test_angles_are_even_in_their_range():
-    x, y = middles(
-        KEYS, spot(51.5, 31.5), partial(augment.random_rotation, degrees=10)
-    ).T  # 20 pixels right of the middle
-    angles = np.rad2deg(np.arctan2(31.5 - y, x - 31.5))
-    assert is_uniform(angles, -10.01, 10.01)
+@pytest.mark.parametrize(
+    ("operation", "options"),
+    [
+        (partial(augment.random_rotation, degrees=10), {"degrees": 10}),
+        (partial(augment.random_translation, fraction=0.1), {"translation": (0.1, 0.1)}),
+        (
+            partial(augment.random_affine, degrees=10, translation=0.1, scale=(0.9, 1.2), shear=5),
+            {"degrees": (-10, 10), "translation": (0.1, 0.1), "scale": (0.9, 1.2), "shear": (5, 0)},
+        ),
+    ],
+)
+def test_a_random_map_is_the_one_that_is_drawn(operation, options):
+    image = photograph(25, 32)
 
+    @quick_jit
+    def both_ways(key):
+        drawn = draw_affine(key, image.shape, **options)
+        return operation(key, image), augment.affine(image, **drawn)
 
-def test_ways_are_even_in_their_range_and_independent():
-    operation = partial(augment.random_translation, fraction=(0.1, 0.2))
-    x, y = middles(KEYS, spot(31, 30), operation).T
-    assert is_uniform(x - 31, -6.401, 6.401)
-    assert is_uniform(y - 30, -12.801, 12.801)
-    assert abs(np.corrcoef(x, y)[0, 1]) < 0.12
+    ours, expected = both_ways(KEYS[0])
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
+    assert abs(ours - image).max() > 0.1
 
 
 def test_nearest_translation_moves_by_whole_pixels():
@@ -134,21 +144,8 @@ def test_nearest_translation_moves_by_whole_pixels():
         for x in range(-2, 3)
         for y in range(-2, 3)
     }
-    moved = np.asarray(jax.jit(jax.vmap(move, (0, None)))(KEYS[:100], image))
+    moved = np.asarray(quick_jit(jax.vmap(move, (0, None)))(KEYS[:100], image))
     assert len({moves[each.tobytes()] for each in moved}) > 20
-
-
-def test_scales_and_shears_are_even_in_their_range():
-    image = spot(41.5, 41.5)
-    x, y = middles(KEYS, image, partial(augment.random_affine, scale=(0.5, 1.5))).T
-    np.testing.assert_allclose(x, y, atol=1e-3)
-    assert is_uniform((x - 31.5) / 10, 0.499, 1.501)
-    x, y = middles(KEYS, image, partial(augment.random_affine, shear=(20, 10))).T
-    # The verticals lean first, and take the spot's column along.
-    rise = np.rad2deg(np.arctan2(41.5 - y, x - 31.5))
-    lean = np.rad2deg(np.arctan2(41.5 - x, 10))
-    assert is_uniform(rise, -10.01, 10.01)
-    assert is_uniform(lean, -20.02, 20.02)
 
 
 @pytest.mark.parametrize(
