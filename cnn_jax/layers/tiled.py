@@ -126,12 +126,15 @@ def tiled_convolution(
     tiles = lax.dot_general(matrix, patches, (((0,), (0,)), ((), ())))
     if bias is not None:  # here, where the sums that are its gradient run along the memory
         tiles += jnp.tile(bias, down.tile * across.tile)[:, None]
+    return with_layout_constraint(_assembled(tiles, down, across, filters), _IMAGES_LAST)
+
+
+def _assembled(tiles: jax.Array, down: _Track, across: _Track, filters: int) -> jax.Array:
+    """Lay the tiles out as images, and cut off what lies beyond the last positions."""
     tiles = tiles.reshape(down.tile, across.tile, filters, down.tiles, across.tiles, -1)
     output = tiles.transpose(5, 3, 0, 4, 1, 2)
-    output = output.reshape(-1, down.tiles * down.tile, across.tiles * across.tile, filters)[
-        :, : down.positions, : across.positions
-    ]
-    return with_layout_constraint(output, _IMAGES_LAST)
+    output = output.reshape(-1, down.tiles * down.tile, across.tiles * across.tile, filters)
+    return output[:, : down.positions, : across.positions]
 
 
 def _tile_for(filters: int) -> tuple[int, int]:
