@@ -38,7 +38,7 @@ from cnn_jax.errors import InputError
 
 PLAN, JOURNAL, PIXELS, INDEX, LOCK = "plan.json", "journal", "images.u8", "index.json", "lock"
 VARIABLE = "CNN_JAX_CACHE"
-_VERSION = 1
+_VERSION = 2
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_SUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _BLOCK_BYTES, _BLOCK_IMAGES = 8 << 20, 512

@@ -106,7 +106,7 @@ def decode(content: bytes, *, channels: int, size: tuple[int, int] | None = None
     Args:
         content: of the file.
         channels: 1 for grey, 3 for red, green and blue.
-        size: (height, width) to bring it to: resized (bicubic, antialiased) until it covers that,
+        size: (height, width) to bring it to: resized (bilinear, antialiased) until it covers that,
             the middle cut out. A JPEG of more than twice the size is decoded at a half, quarter or
             eighth, which is several times as fast. None to leave it as it is.
 
@@ -248,7 +248,7 @@ def _fill(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     left, top = round((whole[0] - width) / 2), round((whole[1] - height) / 2)
     across, down = image.width / whole[0], image.height / whole[1]
     box = (left * across, top * down, (left + width) * across, (top + height) * down)
-    return image.resize((width, height), Image.Resampling.BICUBIC, box=box)
+    return image.resize((width, height), Image.Resampling.BILINEAR, box=box)
 
 
 def _covering(image: Image.Image, size: tuple[int, int]) -> tuple[int, int]:

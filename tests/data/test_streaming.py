@@ -103,7 +103,7 @@ def test_large_photographs_are_decoded_at_a_fraction(monkeypatch):
     )
     seen = decode(content, channels=3, size=(100, 100))
     assert sizes == [(200, 150)]
-    full = Image.fromarray(pixels).resize((133, 100), Image.Resampling.BICUBIC)
+    full = Image.fromarray(pixels).resize((133, 100), Image.Resampling.BILINEAR)
     expected = np.asarray(full.crop((16, 0, 116, 100))).astype(int)
     assert abs(seen - expected).mean() < 1.5
 
