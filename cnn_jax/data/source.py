@@ -165,9 +165,10 @@ def array_source(images: np.ndarray, labels: np.ndarray, *, name: str) -> ArrayS
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        remedy = ": take the argmax(-1) of one-hot ones" if labels.ndim == 2 else ""
         raise InputError(
             f"labels of {name} are {labels.dtype} {labels.shape}: they must be integers of shape "
-            "[N], one class number for each image"
+            f"[N], one class number for each image{remedy}"
         )
     if len(images) != len(labels):
         raise InputError(

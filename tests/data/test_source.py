@@ -24,6 +24,11 @@ def with_pixel(value, dtype=np.float32):
         (with_pixel(3, np.int32), np.arange(6), r"are int32: they must be uint8"),
         (with_pixel(3, np.uint8), np.arange(5), r"has 6 images but 5 labels"),
         (with_pixel(3, np.uint8), np.arange(6) * 0.5, r"labels of made up are float64"),
+        (
+            with_pixel(3, np.uint8),
+            np.eye(6, 3),
+            r"\(6, 3\): .* take the argmax\(-1\) of one-hot ones",
+        ),
         (np.zeros((6, 3, 32, 32), np.uint8), np.arange(6), r"32 channels: the channels come last"),
         (
             np.zeros((6, 64), np.uint8),
