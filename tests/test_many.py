@@ -36,10 +36,8 @@ def small(recipe):
     )
 
 
-def single(engine, recipe, steps):
+def single(engine, recipe, state, steps):
     """The state after some steps of a run alone, by its own loop."""
-    # The engine is that of any seed: only the first state and the batches know theirs.
-    state = make_engine(recipe).fresh_state()
     for step in range(steps):
         batch = train_batch(recipe.data.train, recipe.seed, step, batch_size=recipe.batch_size)
         state, _ = engine.train_step(state, engine.place(batch))
@@ -51,8 +49,10 @@ def test_each_run_is_that_of_its_seed(small):
     small = replace(small, normalization=channel_statistics(small.data.train))
     result = many.run_many(small, seeds=SEEDS)
     engine = make_engine(small)
+    # Compiled once for all seeds; a traced seed is the same, by the test below.
+    fresh = jax.jit(lambda seed: make_engine(replace(small, seed=seed)).fresh_state())
     for index, seed in enumerate(SEEDS):
-        alone = single(engine, replace(small, seed=seed), 51)
+        alone = single(engine, replace(small, seed=seed), fresh(np.uint32(seed)), 51)
         variables = jax.tree.map(lambda leaf, index=index: leaf[index], result.states.variables)
         assert result.states.step[index] == alone.step == 51
         chex.assert_trees_all_close(variables, alone.variables, atol=1e-5)
@@ -61,6 +61,12 @@ def test_each_run_is_that_of_its_seed(small):
         assert result.runs[index].test.count == 37
     kernels = result.states.params["conv1"]["kernel"]
     assert not np.allclose(kernels[0], kernels[1], atol=1e-2)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**31, 2**32 - 1])
+def test_a_traced_seed_gives_the_same_key(seed):
+    traced = jax.jit(lambda seed: jax.random.key_data(jax.random.key(seed)))(np.uint32(seed))
+    np.testing.assert_array_equal(traced, jax.random.key_data(jax.random.key(seed)))
 
 
 def test_several_learning_rates_of_one_seed(small):
@@ -73,7 +79,8 @@ def test_several_learning_rates_of_one_seed(small):
     assert 1 < diverged.diverged <= 12
     schedule = partial(schedules.cosine, learning_rate=0.2)
     recipe = replace(small, seed=1, schedule=schedule)
-    alone = single(make_engine(recipe), recipe, 12)
+    engine = make_engine(recipe)
+    alone = single(engine, recipe, engine.fresh_state(), 12)
     variables = jax.tree.map(lambda leaf: leaf[0], result.states.variables)
     chex.assert_trees_all_close(variables, alone.variables, atol=1e-5)
 
