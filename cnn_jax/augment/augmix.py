@@ -50,7 +50,9 @@ def augmix(
         InputError: an option is out of range, or the image has the wrong rank, type or number of
             channels.
 
-    >>> augmix(jax.random.key(0), jnp.ones((8, 8, 3)), width=2, depth=1).shape
+    >>> from functools import partial
+    >>> operation = partial(augmix, width=2, depth=1)
+    >>> jax.eval_shape(operation, jax.random.key(0), jnp.ones((8, 8, 3))).shape
     (8, 8, 3)
     """
     image = checks.image(image, colour=True)
@@ -90,7 +92,9 @@ def draw_augmix(
     Raises:
         InputError: an option is out of range.
 
-    >>> chains, weights = draw_augmix(jax.random.key(0), (32, 32))
+    >>> from functools import partial
+    >>> draw = partial(draw_augmix, shape=(32, 32))
+    >>> chains, weights = jax.eval_shape(draw, jax.random.key(0))
     >>> chains.operations.shape, weights.shape
     ((3, 3), (4,))
     """

@@ -131,7 +131,9 @@ def auto_augment(
         InputError: the policy is unknown, or the image has the wrong rank, type or number of
             channels.
 
-    >>> auto_augment(jax.random.key(0), jnp.ones((8, 8, 3)), policy="cifar10").shape
+    >>> from functools import partial
+    >>> operation = partial(auto_augment, policy="cifar10")
+    >>> jax.eval_shape(operation, jax.random.key(0), jnp.ones((8, 8, 3))).shape
     (8, 8, 3)
     """
     image = checks.image(image, colour=True)

@@ -193,7 +193,9 @@ def color_jitter(
     The strength of SimCLR (Chen et al. 2020, appendix A):
 
     >>> jitter = {"brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2}
-    >>> color_jitter(jax.random.key(0), jnp.ones((8, 8, 3)), **jitter).shape
+    >>> from functools import partial
+    >>> operation = partial(color_jitter, **jitter)
+    >>> jax.eval_shape(operation, jax.random.key(0), jnp.ones((8, 8, 3))).shape
     (8, 8, 3)
     """
     image = checks.image(image, colour=True)
@@ -297,7 +299,9 @@ def random_grayscale(key: jax.Array, image: jax.Array, *, probability: float = 0
         InputError: the probability is out of range, or the image has the wrong rank, type or number
             of channels.
 
-    >>> random_grayscale(jax.random.key(0), jnp.ones((8, 8, 3)), probability=0.2).shape
+    >>> from functools import partial
+    >>> operation = partial(random_grayscale, probability=0.2)
+    >>> jax.eval_shape(operation, jax.random.key(0), jnp.ones((8, 8, 3))).shape
     (8, 8, 3)
     """
     image = checks.image(image, colour=True)

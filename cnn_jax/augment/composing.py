@@ -19,7 +19,7 @@ def compose(operations: Sequence[Augmentation]) -> Augmentation:
     >>> from functools import partial
     >>> from cnn_jax import augment
     >>> augmented = compose((augment.random_flip, partial(augment.shifted_crop, padding=4)))
-    >>> augmented(jax.random.key(0), jax.numpy.zeros((32, 32, 3))).shape
+    >>> jax.eval_shape(augmented, jax.random.key(0), jax.numpy.zeros((32, 32, 3))).shape
     (32, 32, 3)
     """
 

@@ -40,7 +40,9 @@ def shifted_crop(
         InputError: the padding is no whole number, the mode unknown, or the image too small to be
             mirrored so far.
 
-    >>> shifted_crop(jax.random.key(0), jnp.zeros((32, 32, 3)), padding=4).shape
+    >>> from functools import partial
+    >>> operation = partial(shifted_crop, padding=4)
+    >>> jax.eval_shape(operation, jax.random.key(0), jnp.zeros((32, 32, 3))).shape
     (32, 32, 3)
     """
     ranges.whole("padding", padding, least=0, remedy="4 is usual for images of 32x32")
@@ -85,7 +87,9 @@ def random_resized_crop(
         InputError: an option is out of range, or the image has the wrong rank or type.
 
     >>> image = jnp.zeros((256, 320, 3))
-    >>> random_resized_crop(jax.random.key(0), image, size=224).shape
+    >>> from functools import partial
+    >>> operation = partial(random_resized_crop, size=224)
+    >>> jax.eval_shape(operation, jax.random.key(0), image).shape
     (224, 224, 3)
     """
     image = checks.image(image)

@@ -70,7 +70,9 @@ def cutout(
     Raises:
         InputError: the size is no whole number, or the image has the wrong rank or type.
 
-    >>> cutout(jax.random.key(0), jnp.ones((32, 32, 3)), size=16).shape
+    >>> from functools import partial
+    >>> operation = partial(cutout, size=16)
+    >>> jax.eval_shape(operation, jax.random.key(0), jnp.ones((32, 32, 3))).shape
     (32, 32, 3)
     """
     ranges.whole("size", size, least=0, remedy="16 is usual for images of 32x32")
@@ -108,7 +110,7 @@ def random_erasing(
     Raises:
         InputError: an option is out of range, or the image has the wrong rank or type.
 
-    >>> random_erasing(jax.random.key(0), jnp.ones((32, 32, 3))).shape
+    >>> jax.eval_shape(random_erasing, jax.random.key(0), jnp.ones((32, 32, 3))).shape
     (32, 32, 3)
     """
     image = checks.image(image)

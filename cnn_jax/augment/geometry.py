@@ -241,7 +241,9 @@ def random_affine(
     A course's recipe for handwritten digits:
 
     >>> image = jnp.zeros((28, 28, 1))
-    >>> random_affine(jax.random.key(0), image, degrees=10, translation=0.1).shape
+    >>> from functools import partial
+    >>> operation = partial(random_affine, degrees=10, translation=0.1)
+    >>> jax.eval_shape(operation, jax.random.key(0), image).shape
     (28, 28, 1)
     """
     image = checks.image(image)
@@ -322,7 +324,9 @@ def random_rotation(
     Raises:
         InputError: the range is none, or the image has the wrong rank or type.
 
-    >>> random_rotation(jax.random.key(0), jnp.zeros((28, 28, 1)), degrees=10).shape
+    >>> from functools import partial
+    >>> operation = partial(random_rotation, degrees=10)
+    >>> jax.eval_shape(operation, jax.random.key(0), jnp.zeros((28, 28, 1))).shape
     (28, 28, 1)
     """
     return random_affine(key, image, degrees=degrees, interpolation=interpolation, fill=fill)
@@ -352,7 +356,9 @@ def random_translation(
     Raises:
         InputError: the fraction is out of range, or the image has the wrong rank or type.
 
-    >>> random_translation(jax.random.key(0), jnp.zeros((28, 28, 1)), fraction=0.1).shape
+    >>> from functools import partial
+    >>> operation = partial(random_translation, fraction=0.1)
+    >>> jax.eval_shape(operation, jax.random.key(0), jnp.zeros((28, 28, 1))).shape
     (28, 28, 1)
     """
     _pair("fraction", fraction, otherwise=fraction)

@@ -92,9 +92,10 @@ def mixup(key: jax.Array, images: jax.Array, labels: jax.Array, *, alpha: float 
     Raises:
         InputError: alpha is negative, or the images or labels have the wrong shape or type.
 
-    >>> images, labels = mixup(jax.random.key(0), jnp.ones((4, 8, 8, 3)), jnp.eye(4))
-    >>> labels.sum(1).round(3).tolist()
-    [1.0, 1.0, 1.0, 1.0]
+    >>> batch = jnp.ones((4, 8, 8, 3)), jnp.eye(4)
+    >>> images, labels = jax.eval_shape(mixup, jax.random.key(0), *batch)
+    >>> images.shape, labels.shape
+    ((4, 8, 8, 3), (4, 4))
     """
     ranges.not_negative("alpha", alpha, remedy="0.2 is usual")
     images, labels = _checked(images, labels)
@@ -120,9 +121,10 @@ def cutmix(key: jax.Array, images: jax.Array, labels: jax.Array, *, alpha: float
     Raises:
         InputError: alpha is negative, or the images or labels have the wrong shape or type.
 
-    >>> images, labels = cutmix(jax.random.key(0), jnp.ones((4, 8, 8, 3)), jnp.eye(4))
-    >>> labels.sum(1).round(3).tolist()
-    [1.0, 1.0, 1.0, 1.0]
+    >>> batch = jnp.ones((4, 8, 8, 3)), jnp.eye(4)
+    >>> images, labels = jax.eval_shape(cutmix, jax.random.key(0), *batch)
+    >>> images.shape, labels.shape
+    ((4, 8, 8, 3), (4, 4))
     """
     ranges.not_negative("alpha", alpha, remedy="1 is usual")
     images, labels = _checked(images, labels)
@@ -197,10 +199,12 @@ def mix_one_of(
         InputError: there are not as many chances as mixers, they are negative or sum to more than
             1, or the images or labels have the wrong shape or type.
 
-    >>> images, labels = jnp.ones((4, 8, 8, 3)), jnp.eye(4)
-    >>> halves = {"mixers": (mixup, cutmix), "chances": (0.5, 0.5)}
-    >>> mix_one_of(jax.random.key(0), images, labels, **halves)[1].shape
-    (4, 4)
+    >>> from functools import partial
+    >>> mixer = partial(mix_one_of, mixers=(mixup, cutmix), chances=(0.5, 0.5))
+    >>> batch = jnp.ones((4, 8, 8, 3)), jnp.eye(4)
+    >>> images, labels = jax.eval_shape(mixer, jax.random.key(0), *batch)
+    >>> images.shape, labels.shape
+    ((4, 8, 8, 3), (4, 4))
     """
     images, labels = _checked(images, labels)
     _check_chances(chances, count=len(mixers))

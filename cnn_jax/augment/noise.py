@@ -21,7 +21,9 @@ def gaussian_noise(key: jax.Array, image: jax.Array, *, deviation: float = 0.1) 
     Raises:
         InputError: the deviation is negative, or the image has the wrong rank or type.
 
-    >>> gaussian_noise(jax.random.key(0), jnp.ones((8, 8, 3)), deviation=0.05).shape
+    >>> from functools import partial
+    >>> operation = partial(gaussian_noise, deviation=0.05)
+    >>> jax.eval_shape(operation, jax.random.key(0), jnp.ones((8, 8, 3))).shape
     (8, 8, 3)
     """
     image = checks.image(image)

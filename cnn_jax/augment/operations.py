@@ -69,7 +69,7 @@ def apply_operation(
             is unknown.
 
     >>> image = jnp.array([[[0.25], [0.5]]])
-    >>> apply_operation(image, OPERATIONS.index("invert"), 0.0)[0, :, 0].tolist()
+    >>> jax.jit(apply_operation)(image, OPERATIONS.index("invert"), 0.0)[0, :, 0].tolist()
     [0.75, 0.5]
     """
     image = checks.image(image, colour=True)

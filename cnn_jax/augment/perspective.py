@@ -107,7 +107,7 @@ def random_perspective(
     Raises:
         InputError: an option is out of range, or the image has the wrong rank or type.
 
-    >>> random_perspective(jax.random.key(0), jnp.zeros((32, 32, 3))).shape
+    >>> jax.eval_shape(random_perspective, jax.random.key(0), jnp.zeros((32, 32, 3))).shape
     (32, 32, 3)
     """
     image = checks.image(image)

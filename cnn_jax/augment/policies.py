@@ -59,7 +59,7 @@ def apply_chain(
             is unknown.
 
     >>> twice = Chain(jnp.full(2, OPERATIONS.index("invert")), jnp.zeros(2))
-    >>> apply_chain(jnp.array([[[0.25]]]), twice).tolist()
+    >>> jax.jit(apply_chain)(jnp.array([[[0.25]]]), twice).tolist()
     [[[0.25]]]
     """
     image = checks.image(image, colour=True)
@@ -126,7 +126,9 @@ def rand_augment(
         InputError: an option is out of range, or the image has the wrong rank, type or number of
             channels.
 
-    >>> rand_augment(jax.random.key(0), jnp.ones((8, 8, 3)), magnitude=14).shape
+    >>> from functools import partial
+    >>> operation = partial(rand_augment, magnitude=14)
+    >>> jax.eval_shape(operation, jax.random.key(0), jnp.ones((8, 8, 3))).shape
     (8, 8, 3)
     """
     image = checks.image(image, colour=True)
@@ -186,7 +188,7 @@ def trivial_augment(
         InputError: the image has the wrong rank, type or number of channels, or the interpolation
             is unknown.
 
-    >>> trivial_augment(jax.random.key(0), jnp.ones((8, 8, 3))).shape
+    >>> jax.eval_shape(trivial_augment, jax.random.key(0), jnp.ones((8, 8, 3))).shape
     (8, 8, 3)
     """
     image = checks.image(image, colour=True)

@@ -116,7 +116,9 @@ def random_blur(
     Raises:
         InputError: an option is out of range, or the image has the wrong rank or type.
 
-    >>> random_blur(jax.random.key(0), jnp.ones((32, 32, 3)), size=3).shape
+    >>> from functools import partial
+    >>> operation = partial(random_blur, size=3)
+    >>> jax.eval_shape(operation, jax.random.key(0), jnp.ones((32, 32, 3))).shape
     (32, 32, 3)
     """
     image = checks.image(image)

@@ -55,7 +55,7 @@ def apply_together(
         [H, W, C].
 
     >>> images, operations = jnp.full((15, 2, 2, 1), 0.25), jnp.arange(15)
-    >>> results = jax.vmap(apply_together)(images, operations, jnp.ones(15))
+    >>> results = jax.jit(jax.vmap(apply_together))(images, operations, jnp.ones(15))
     >>> results[OPERATIONS.index("brightness"), 0, 0].tolist()
     [0.5]
     """

@@ -175,7 +175,8 @@ def test_a_policy_is_what_it_draws():
 
     @quick_jit
     def both_ways(key):
-        chains, weights = draw_augmix(key, image.shape)
+        options = {"width": 2, "depth": 1}
+        chains, weights = draw_augmix(key, image.shape, **options)
         bilinear = partial(apply_chain, interpolation="bilinear")
         each = [Chain(*links) for links in zip(*chains, strict=True)]
         mixed = [image, *(bilinear(image, chain) for chain in each)]
@@ -193,7 +194,7 @@ def test_a_policy_is_what_it_draws():
                 apply_chain(image, draw_auto_augment(key, image.shape, policy="cifar10")),
             ),
             "augmix": (
-                augment.augmix(key, image),
+                augment.augmix(key, image, **options),
                 sum(weight * part for weight, part in zip(weights, mixed, strict=True)),
             ),
         }
