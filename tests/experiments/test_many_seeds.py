@@ -1,6 +1,6 @@
 """Eight seeds of LeNet-5 at once are eight runs alone.
 
-Under SGD: Adam divides rounding by itself where a gradient is zero, and one seed drifts from itself.
+Under SGD: where a gradient is zero, Adam divides its rounding by itself, and runs drift apart.
 """
 
 from dataclasses import replace
