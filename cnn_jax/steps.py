@@ -10,7 +10,7 @@ import optax
 from flax.training.dynamic_scale import DynamicScaleResult
 
 from cnn_jax import losses
-from cnn_jax.augment import Augmentation, compose
+from cnn_jax.augment import Augmentation, augment_batch
 from cnn_jax.metrics import top1
 from cnn_jax.state import TrainState
 
@@ -66,8 +66,8 @@ def make_train_step(
         loss: (logits, labels) -> losses [N]; with a teacher (logits, labels, its logits).
         correct: (logits, labels) -> bool [N].
         preprocess: what follows the augmentation, such as normalisation; of [N, H, W, C].
-        augment: functions `(key, image) -> image` of float images between 0 and 1. An image's
-            key depends on the run, the epoch and the image, and on nothing else.
+        augment: functions `(key, image) -> image` of float images between 0 and 1, for
+            `augment.augment_batch`.
         mix: (key, images, labels) -> (images, labels) of the augmented batch, before
             `preprocess`; such as Mixup, which makes soft labels.
         teacher: preprocessed images -> logits to learn from; no gradient reaches it.
@@ -86,14 +86,18 @@ def make_train_step(
         but the scale and the count of steps, and its loss, `correct` and `count` are 0; once the
         scale is at its minimum, an overflow is no longer excused.
     """
-    augmented = jax.vmap(compose(augment))
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, Metrics]:
         dropout_root, augment_root = jax.random.split(state.key)
         images, labels = to_float(batch["image"]), batch["label"]
         if augment:
-            keys = _image_keys(augment_root, batch["epoch"], batch["id"])
-            images = augmented(keys, images)
+            images = augment_batch(
+                augment_root,
+                images,
+                epochs=batch["epoch"],
+                identities=batch["id"],
+                operations=augment,
+            )
         if mix is not None:
             # The third of the state's keys: the split above gives the first two.
             mix_root = jax.random.fold_in(state.key, 2)
@@ -207,8 +211,3 @@ def _unless_overflown(
         "finite": excused | metrics["finite"],
         "loss_scale": scaled.dynamic_scale.scale,
     }
-
-
-def _image_keys(root: jax.Array, epochs: jax.Array, ids: jax.Array) -> jax.Array:
-    fold_in = jax.random.fold_in
-    return jax.vmap(lambda epoch, id_: fold_in(fold_in(root, epoch), id_))(epochs, ids)

@@ -11,6 +11,7 @@ with its draws is a function of its own, `(image, amount, *, options) -> image`.
 
 from cnn_jax.augment.augmix import augmix
 from cnn_jax.augment.auto_augment import auto_augment
+from cnn_jax.augment.batches import Augmentation, augment_batch
 from cnn_jax.augment.color import (
     adjust_brightness,
     adjust_contrast,
@@ -20,7 +21,6 @@ from cnn_jax.augment.color import (
     grayscale,
     random_grayscale,
 )
-from cnn_jax.augment.composing import Augmentation, compose
 from cnn_jax.augment.crops import random_resized_crop, shifted_crop
 from cnn_jax.augment.erasing import cutout, erase, random_erasing
 from cnn_jax.augment.flips import alternating_flip, flip, random_flip
@@ -63,6 +63,7 @@ __all__ = [
     "affine_matrix",
     "alternating_flip",
     "apply_operation",
+    "augment_batch",
     "augmix",
     "auto_augment",
     "autocontrast",
@@ -70,7 +71,6 @@ __all__ = [
     "centre_crop",
     "chances_until",
     "color_jitter",
-    "compose",
     "cutmix",
     "cutout",
     "equalize",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.augment.color import luminance
+from cnn_jax.augment.color import luminance, mean_of
 from cnn_jax.augment.geometry import affine_matrix, shear_matrix
 from cnn_jax.augment.sharpness import smooth
 from cnn_jax.augment.tones import autocontrast, equalize, posterize, solarize
@@ -75,7 +75,7 @@ def apply_together(
 
     grey = luminance(image)
     other = jnp.where(chosen["color"], grey, 0)
-    other = jnp.where(chosen["contrast"], grey.mean(), other)
+    other = jnp.where(chosen["contrast"], mean_of(grey), other)
     other = jnp.where(chosen["sharpness"], smooth(image), other)
     blends = chosen["brightness"] | chosen["color"] | chosen["contrast"] | chosen["sharpness"]
     threshold = jnp.where(chosen["invert"], -1.0, strength("solarize", 2.0))

@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,26 +46,6 @@ def test_flips_are_as_frequent_as_asked(probability):
     assert ((images == image).all((1, 2, 3)) ^ flipped).all()
     deviation = np.sqrt(probability * (1 - probability) / 2000)
     assert abs(flipped.mean() - probability) <= 5 * deviation
-
-
-def test_each_operation_has_a_key_of_its_own():
-    keys = []
-
-    def note(key, image):
-        keys.append(jax.random.key_data(key).tolist())
-        return image
-
-    augment.compose([note, note])(jax.random.key(0), jnp.zeros((2, 2, 1)))
-    assert len(keys) == 2
-    assert keys[0] != keys[1]
-
-
-def test_the_order_of_operations_is_that_of_the_tuple():
-    double, add = (lambda key, image: 2 * image), (lambda key, image: image + 1)
-    image = jnp.ones((2, 2, 1))
-    key = jax.random.key(0)
-    chex.assert_trees_all_equal(augment.compose([double, add])(key, image), 3 * image)
-    chex.assert_trees_all_equal(augment.compose([add, double])(key, image), 4 * image)
 
 
 def test_the_alternating_flip_is_random_at_first_and_then_turns_every_image_each_epoch():

@@ -19,8 +19,8 @@ NO_AUGMENTATION = {
     "Augmentation",
     "OPERATIONS",
     "affine_matrix",
+    "augment_batch",
     "chances_until",
-    "compose",
     "perspective_matrix",
 }
 
