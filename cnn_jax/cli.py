@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from cnn_jax import __version__, models
+from cnn_jax.augment_command import draw_augmented
 from cnn_jax.data_command import inspect_images
 from cnn_jax.errors import InputError
 from cnn_jax.predict_command import predict_images
@@ -79,7 +80,9 @@ def evaluate_run(run: Path, data: str | None) -> None:
     )
 
 
-for command in (train, overfit, find_rate, draw_schedule, inspect_images, predict_images):
+for command in (
+    train, overfit, find_rate, draw_schedule, inspect_images, draw_augmented, predict_images,
+):  # fmt: skip
     cnn_jax.add_command(command)
 
 

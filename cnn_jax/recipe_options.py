@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +49,7 @@ POLICIES = {
     "auto_augment_imagenet": partial(augment.auto_augment, policy="imagenet"),
 }  # fmt: skip
 MIXERS = {"mixup": augment.mixup, "cutmix": augment.cutmix}
+BALANCES = ("weigh", "oversample", "undersample")
 LOSSES = {"cross_entropy": losses.cross_entropy, "focal": losses.focal}
 
 
@@ -135,6 +137,16 @@ schedule_options = _added(
     ]
 )
 
+augment_options = _added(
+    [
+        click.option("--flip", is_flag=True, help="Mirror training images at random."),
+        click.option("--alternating-flip", is_flag=True, help="Mirror them in every other epoch."),
+        click.option("--shift", type=int, default=0, help="Shift training images by up to so far."),
+        click.option("--augment", type=click.Choice(list(POLICIES)), help="A policy, after these."),
+        click.option("--mix", type=click.Choice(list(MIXERS)), help="Mix images and their labels."),
+    ]
+)
+
 _OPTIMIZER_OPTIONS = [
     click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="adamw"),
     click.option("--momentum", type=float, help="Of sgd, rmsprop, muon.  [default: 0.9 for sgd]"),
@@ -152,10 +164,13 @@ _OTHER_OPTIONS = [
     click.option("--loss", type=click.Choice(list(LOSSES)), default="cross_entropy"),
     click.option("--smoothing", type=float, help="Label smoothing, of cross_entropy; 0.1 say."),
     click.option("--gamma", type=float, help="Of focal."),
-    click.option("--flip", is_flag=True, help="Mirror training images at random."),
-    click.option("--shift", type=int, default=0, help="Shift training images by up to so far."),
-    click.option("--augment", type=click.Choice(list(POLICIES)), help="A policy, after these."),
-    click.option("--mix", type=click.Choice(list(MIXERS)), help="Mix images and their labels."),
+    click.option(
+        "--balance",
+        type=click.Choice(BALANCES),
+        help="Make up for rare classes: by their weight in the loss, or by repeating or leaving "
+        "out images.",
+    ),
+    augment_options,
     click.option("--precision", type=click.Choice(list(TYPES)), default="float32"),
     click.option("--monitor", default="validation_accuracy", help="What tells the best epoch."),
     click.option(
@@ -189,8 +204,6 @@ def recipe_from(
     model: str,
     epochs: int,
     batch_size: int,
-    flip: bool,
-    shift: int,
     plateau: int | None,
     early_stopping: int | None,
     precision: str,
@@ -204,11 +217,9 @@ def recipe_from(
     Args:
         data: as of `data.load`.
         model: its name.
-        flip: whether to mirror images.
-        shift: pixels to shift images by.
         plateau: patience of `lower_on_plateau`, with a factor of one half.
         early_stopping: patience of `stop_early`.
-        options: those of the data, the loss, the optimizer, the schedule and the policies.
+        options: those of the data, the loss, the optimizer, the schedule and the augmentation.
         epochs, batch_size, precision, monitor, seed, checkpoint_every: as of `Recipe`.
 
     Raises:
@@ -218,20 +229,15 @@ def recipe_from(
     from cnn_jax.recipe import Recipe
 
     models.create_model(model)  # a wrong name should not wait for the data
-    dataset = load(data, options)
+    dataset, weights = _balanced(load(data, options), options["balance"], seed=seed)
     steps = total_steps(epochs, batch_size=max(batch_size, 1), size=len(dataset.train))
     return Recipe(
         model=model_for(model, dataset),
         data=dataset,
         optimizer=optimizer_from(options, total_steps=steps),
         schedule=schedule_from(options),
-        loss=_filled(LOSSES[options["loss"]], options, ("smoothing", "gamma"), of="loss"),
-        augment=(
-            *((augment.random_flip,) if flip else ()),
-            *((partial(augment.shifted_crop, padding=shift),) if shift else ()),
-            *((POLICIES[options["augment"]],) if options["augment"] else ()),
-        ),
-        mix=options["mix"] and MIXERS[options["mix"]],
+        loss=_loss(options, weights),
+        **augmentation_from(options),
         plateau=plateau and partial(lower_on_plateau, factor=0.5, patience=plateau),
         stopping=early_stopping and partial(stop_early, patience=early_stopping),
         epochs=epochs,
@@ -241,6 +247,26 @@ def recipe_from(
         seed=seed,
         checkpoint_every=checkpoint_every,
     )
+
+
+def augmentation_from(options: dict) -> dict:
+    """Make the fields `augment` and `mix` of a recipe that `augment_options` describe.
+
+    Raises:
+        InputError: two options are for the same.
+    """
+    if options["flip"] and options["alternating_flip"]:
+        raise InputError("`flip` and `alternating-flip` exclude each other: leave one out")
+    flips = {"flip": augment.random_flip, "alternating_flip": augment.alternating_flip}
+    shift = options["shift"]
+    return {
+        "augment": (
+            *(function for name, function in flips.items() if options[name]),
+            *((partial(augment.shifted_crop, padding=shift),) if shift else ()),
+            *((POLICIES[options["augment"]],) if options["augment"] else ()),
+        ),
+        "mix": options["mix"] and MIXERS[options["mix"]],
+    }
 
 
 def schedule_from(options: dict) -> Callable:
@@ -308,6 +334,30 @@ def model_for(name: str, dataset: "Dataset") -> "nn.Module":
             "another model"
         )
     return model.clone(image_size=height)
+
+
+def _balanced(
+    dataset: "Dataset", balance: str | None, *, seed: int
+) -> tuple["Dataset", tuple[float, ...] | None]:
+    """Resample the training images, or weigh their classes."""
+    from cnn_jax.data.imbalance import balanced_weights, class_counts, oversample, undersample
+
+    match balance:
+        case "weigh":
+            counts = class_counts(dataset.train.labels, dataset.num_classes)
+            return dataset, tuple(balanced_weights(counts).tolist())
+        case "oversample" | "undersample":
+            resample = oversample if balance == "oversample" else undersample
+            return replace(dataset, train=resample(dataset.train, seed=seed)), None
+    return dataset, None
+
+
+def _loss(options: dict, weights: tuple[float, ...] | None) -> Callable:
+    function = LOSSES[options["loss"]]
+    loss = _filled(function, options, ("smoothing", "gamma"), of="loss")
+    if weights is None:
+        return loss
+    return partial(loss, **{"alpha" if function is losses.focal else "class_weights": weights})
 
 
 def _ruled(optimizer: Callable, rules: tuple[Rule, ...]) -> Callable:

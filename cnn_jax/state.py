@@ -48,6 +48,11 @@ class TrainState:
         return {**self.variables, "params": averaged(self.params, self.opt_state)}
 
 
+def run_key(key: jax.Array) -> jax.Array:
+    """Derive the key of a training state from that of the run."""
+    return jax.random.split(key)[1]
+
+
 def init_state(
     model: nn.Module,
     tx: optax.GradientTransformation,
@@ -68,7 +73,7 @@ def init_state(
     Returns:
         The state; the same on every call, and of one structure for checkpoints.
     """
-    init_key, run_key = jax.random.split(key)
+    init_key, _ = jax.random.split(key)
     variables = model.init(init_key, jnp.zeros((1, *image_shape), jnp.float32))
     params = variables["params"]
     return TrainState(
@@ -76,7 +81,7 @@ def init_state(
         params=params,
         batch_stats=variables.get("batch_stats", {}),
         opt_state=tx.init(params),
-        key=run_key,
+        key=run_key(key),
         rate=jnp.ones((), jnp.float32),
         loss_scale=loss_scale,
     )

@@ -46,6 +46,41 @@ def normalize(images: jax.Array, *, mean: Sequence[float], std: Sequence[float])
     return (images - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
 
 
+def shown(
+    key: jax.Array,
+    step: int | jax.Array,
+    batch: dict,
+    *,
+    augment: Sequence[Augmentation] = (),
+    mix: Mix | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Make what a training step shows to the network, before `preprocess`.
+
+    Args:
+        key: the key of the training state.
+        step: steps taken before.
+        batch: as of `make_train_step`.
+        augment: as there.
+        mix: as there.
+
+    Returns:
+        The images, float32 [N, H, W, C] between 0 and 1, and their labels.
+    """
+    # The first two of the state's keys; the first is for dropout.
+    _, augment_root = jax.random.split(key)
+    images = augment_batch(
+        augment_root,
+        to_float(batch["image"]),
+        epochs=batch["epoch"],
+        identities=batch["id"],
+        operations=augment,
+    )
+    if mix is None:
+        return images, batch["label"]
+    mix_root = jax.random.fold_in(key, 2)
+    return mix(jax.random.fold_in(mix_root, step), images, batch["label"])
+
+
 def make_train_step(
     model: nn.Module,
     tx: optax.GradientTransformation | Callable[[jax.Array], optax.GradientTransformation],
@@ -88,22 +123,9 @@ def make_train_step(
     """
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, Metrics]:
-        dropout_root, augment_root = jax.random.split(state.key)
-        images, labels = to_float(batch["image"]), batch["label"]
-        if augment:
-            images = augment_batch(
-                augment_root,
-                images,
-                epochs=batch["epoch"],
-                identities=batch["id"],
-                operations=augment,
-            )
-        if mix is not None:
-            # The third of the state's keys: the split above gives the first two.
-            mix_root = jax.random.fold_in(state.key, 2)
-            images, labels = mix(jax.random.fold_in(mix_root, state.step), images, labels)
+        images, labels = shown(state.key, state.step, batch, augment=augment, mix=mix)
         images = preprocess(images)
-        dropout_key = jax.random.fold_in(dropout_root, state.step)
+        dropout_key = jax.random.fold_in(jax.random.split(state.key)[0], state.step)
         taught = () if teacher is None else (jax.lax.stop_gradient(teacher(images)),)
 
         def mean_loss(params):

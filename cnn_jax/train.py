@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -17,6 +17,8 @@ from cnn_jax.checkpoints import Checkpoints
 from cnn_jax.checks import check_batch
 from cnn_jax.data import Source
 from cnn_jax.data.batches import Batch, epochs_done, total_steps, train_batch
+from cnn_jax.data.prefetch import prefetched
+from cnn_jax.data.resident import kept_on_device
 from cnn_jax.data.statistics import channel_statistics
 from cnn_jax.evaluate import Evaluation, evaluate, plots
 from cnn_jax.interrupts import Interrupted, Request, stop_requests
@@ -115,8 +117,11 @@ def run(
         journal = Journal(
             recipe, engine.schedule, workdir, reporter, progress, step=int(state.step), began=began
         )
-        with closing(journal):
-            state = _train(recipe, engine, state, journal, checkpoints, request)
+        with (
+            closing(journal),
+            closing(_remaining_batches(recipe, engine, int(state.step))) as batches,
+        ):
+            state = _train(recipe, engine, state, batches, journal, checkpoints, request)
         best = journal.progress.best_step
         if best is not None and best != int(state.step):
             state, _ = checkpoints.restore(best, state)
@@ -147,7 +152,7 @@ def make_engine(recipe: Recipe) -> Engine:
             teacher=recipe.teacher,
             preprocess=preprocess,
             augment=recipe.augment,
-            mix=_with_soft_labels(recipe.mix, recipe.data.num_classes),
+            mix=with_soft_labels(recipe.mix, recipe.data.num_classes),
         ),
         donate_argnums=0,
         out_shardings=(whole, whole),
@@ -192,29 +197,40 @@ def _introduce(recipe: Recipe, state: TrainState, reporter: Reporter, workdir: P
     reporter.say(f"first batch: {told}")
 
 
-def _with_soft_labels(mix: Mix | None, classes: int) -> Mix | None:
+def with_soft_labels(mix: Mix | None, classes: int) -> Mix | None:
+    """Give a mixer of soft labels the numbers of classes as such; None for None."""
     if mix is None:
         return None
     return lambda key, images, labels: mix(key, images, jax.nn.one_hot(labels, classes))
+
+
+def _remaining_batches(recipe: Recipe, engine: Engine, first: int) -> Iterator[Batch]:
+    """Make the batches ahead, from images that lie on the device where they fit."""
+    source = kept_on_device(recipe.data.train)
+
+    def make(step: int) -> Batch:
+        return engine.place(train_batch(source, recipe.seed, step, batch_size=recipe.batch_size))
+
+    return prefetched(make, range(first, engine.total_steps))
 
 
 def _train(
     recipe: Recipe,
     engine: Engine,
     state: TrainState,
+    batches: Iterator[Batch],
     journal: Journal,
     checkpoints: Checkpoints,
     request: Request,
 ) -> TrainState:
-    """Take the remaining steps."""
+    """Take the remaining steps, one for each batch."""
     data, batch_size = recipe.data, recipe.batch_size
     epochs_after = partial(epochs_done, batch_size=batch_size, size=len(data.train))
 
-    for step in range(int(state.step) + 1, engine.total_steps + 1):
+    for step, batch in enumerate(batches, int(state.step) + 1):
         if journal.progress.stopping.stop:
             break
-        batch = train_batch(data.train, recipe.seed, step - 1, batch_size=batch_size)
-        state, step_metrics = engine.train_step(state, engine.place(batch))
+        state, step_metrics = engine.train_step(state, batch)
         journal.note(step, step_metrics)
 
         ends_epoch = epochs_after(step) > epochs_after(step - 1)

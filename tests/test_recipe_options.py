@@ -6,16 +6,16 @@ import click
 import numpy as np
 import pytest
 
-from cnn_jax import cli, one_cycle
+from cnn_jax import augment, cli, one_cycle
 from cnn_jax.errors import InputError
 from cnn_jax.recipe import describe
 from cnn_jax.recipe_options import SCHEDULES, recipe_from, recipe_options
 from tests.conftest import scans
 
 
-def recipe_of(tmp_path, *arguments):
+def recipe_of(tmp_path, *arguments, keep=slice(None)):
     """The recipe that `cnn-jax train` would run."""
-    images, labels = scans(60)
+    images, labels = (array[keep] for array in scans(60))
     np.savez(tmp_path / "scans.npz", x_train=images, y_train=labels)
     made = []
 
@@ -58,6 +58,31 @@ def test_policies_follow_flip_and_shift(tmp_path):
     ]  # fmt: skip
     assert described["augment"][2]["policy"] == "cifar10"
     assert described["mix"].endswith(".cutmix")
+
+
+def test_a_flip_may_alternate(tmp_path):
+    assert recipe_of(tmp_path, "--alternating-flip").augment == (augment.alternating_flip,)
+
+
+def test_rare_classes_are_made_up_for(tmp_path):
+    """20, 20 and 5 images, of which 1 in 5 is for the test and none for the validation."""
+    rare = np.r_[np.arange(0, 60, 3), np.arange(1, 60, 3), np.arange(2, 15, 3)]
+
+    def balanced(way, *others):
+        return recipe_of(tmp_path, "--validation", "0", "--balance", way, *others, keep=rare)
+
+    def counts(recipe):
+        return np.bincount(recipe.data.train.labels).tolist()
+
+    weighed = balanced("weigh")
+    assert counts(weighed) == [16, 16, 4]
+    # 36 images: 12 of each class would make all weights 1.
+    np.testing.assert_allclose(weighed.loss.keywords["class_weights"], [0.75, 0.75, 3])
+    focal = balanced("weigh", "--loss", "focal")
+    np.testing.assert_allclose(focal.loss.keywords["alpha"], [0.75, 0.75, 3])
+    assert counts(balanced("oversample")) == [16, 16, 16]
+    assert counts(balanced("undersample")) == [4, 4, 4]
+    assert counts(recipe_of(tmp_path, keep=rare)) != [16, 16, 16]
 
 
 def test_schedules_take_steps_and_fractions(tmp_path):

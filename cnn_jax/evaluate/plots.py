@@ -148,6 +148,30 @@ def gallery(source: Source, evaluation: Evaluation, class_names: Sequence[str], 
     figure.savefig(path, dpi=_DPI)
 
 
+def augmented(originals: np.ndarray, versions: np.ndarray, path: Path) -> None:
+    """Draw images beside what augmentation makes of them, a row for each.
+
+    Args:
+        originals: [N, H, W, C], uint8 0..255 or float 0..1, C 1 or 3.
+        versions: float [N, epochs, h, w, C] between 0 and 1.
+        path: the PNG to write.
+    """
+    rows, columns = len(versions), 1 + versions.shape[1]
+    figure = Figure(figsize=(1.3 * columns, 1.3 * rows + 0.4), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes_of_row, original, row in zip(grid, originals, versions, strict=True):
+        for axes, image in zip(axes_of_row, [original, *row], strict=True):
+            axes.set_axis_off()
+            image = image.squeeze(-1) if image.shape[-1] == 1 else image
+            white = 255 if image.dtype == np.uint8 else 1
+            axes.imshow(image, cmap="gray", vmin=0, vmax=white)
+    for axes, title in zip(
+        grid[0], ["original", *(f"epoch {epoch}" for epoch in range(columns - 1))], strict=True
+    ):
+        axes.set_title(title, fontsize=9)
+    figure.savefig(path, dpi=_DPI)
+
+
 def _spread(positions: np.ndarray, evaluation: Evaluation, *, count: int) -> np.ndarray:
     """Take the most confident of each predicted class in turn, so that no class fills the page."""
     order = positions[np.argsort(-evaluation.confidences[positions], kind="stable")]
