@@ -59,7 +59,7 @@ def shown(
     Args:
         key: the key of the training state.
         step: steps taken before.
-        batch: as of `make_train_step`.
+        batch: as of `make_train_step`; `id` and `epoch` for `augment` alone.
         augment: as there.
         mix: as there.
 
@@ -68,17 +68,16 @@ def shown(
     """
     # The first two of the state's keys; the first is for dropout.
     _, augment_root = jax.random.split(key)
-    images = augment_batch(
-        augment_root,
-        to_float(batch["image"]),
-        epochs=batch["epoch"],
-        identities=batch["id"],
-        operations=augment,
-    )
-    if mix is None:
-        return images, batch["label"]
-    mix_root = jax.random.fold_in(key, 2)
-    return mix(jax.random.fold_in(mix_root, step), images, batch["label"])
+    images, labels = to_float(batch["image"]), batch["label"]
+    if augment:
+        epochs, identities = batch["epoch"], batch["id"]
+        images = augment_batch(
+            augment_root, images, epochs=epochs, identities=identities, operations=augment
+        )
+    if mix is not None:
+        mix_root = jax.random.fold_in(key, 2)
+        images, labels = mix(jax.random.fold_in(mix_root, step), images, labels)
+    return images, labels
 
 
 def make_train_step(

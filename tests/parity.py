@@ -8,7 +8,6 @@ import dataclasses
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -31,9 +30,6 @@ import torchvision  # noqa: E402
 __all__ = ["timm", "torch", "torchvision"]
 
 State = dict[str, np.ndarray]
-
-# Most of the time goes to compilation, which this halves.
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,7 +266,7 @@ def our_outputs(model, variables: dict, images: np.ndarray) -> tuple[np.ndarray,
     def run(variables, images):
         return model.apply(variables, images), extract_features(model, variables, images)
 
-    return jax.device_get(quick_jit(run)(variables, images))
+    return jax.device_get(jax.jit(run)(variables, images))
 
 
 def torch_gradients(model: torch.nn.Module, images: np.ndarray, labels: np.ndarray) -> dict:
@@ -292,7 +288,7 @@ def torch_gradients(model: torch.nn.Module, images: np.ndarray, labels: np.ndarr
 def our_gradients(model) -> Callable[[dict, np.ndarray, np.ndarray], dict]:
     """Make (variables, images, labels) -> the same gradients of ours, in the tree of `params`."""
 
-    @quick_jit
+    @jax.jit
     def gradients(variables, images, labels):
         def loss(params):
             logits = model.apply({**variables, "params": params}, images)

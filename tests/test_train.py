@@ -308,7 +308,7 @@ np.savez(sys.argv[1] + "/state.npz", *leaves, devices=len(leaves[0].sharding.dev
     for count in (1, 8):
         workdir = tmp_path / str(count)
         flags = f"--xla_force_host_platform_device_count={count}"
-        done = python("-c", program, workdir, cwd=ROOT, XLA_FLAGS=flags, JAX_PLATFORMS="cpu")
+        done = python("-c", program, workdir, cwd=ROOT, xla_flags=flags, JAX_PLATFORMS="cpu")
         assert done.returncode == 0, done.stderr
         states.append(np.load(workdir / "state.npz"))
         assert states[-1]["devices"] == count

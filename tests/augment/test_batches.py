@@ -10,7 +10,6 @@ from cnn_jax import augment, parallel
 from cnn_jax.data import array_source
 from cnn_jax.data.batches import train_batch
 from tests.conftest import ROOT, python
-from tests.parity import quick_jit
 
 RECIPE = (
     augment.alternating_flip,
@@ -33,7 +32,7 @@ def pixels_shown(*, batch_size, steps, key=KEY):
     """The augmented pixels of each (epoch, image) that the steps show, on all devices there are."""
     split = parallel.split(parallel.data_mesh(batch_size))
 
-    @quick_jit
+    @jax.jit
     def augmented(images, epochs, identities):
         return augment.augment_batch(
             key,
@@ -86,7 +85,7 @@ np.savez(sys.argv[1], places=list(shown), images=list(shown.values()))
         program,
         tmp_path / "shown.npz",
         cwd=ROOT,
-        XLA_FLAGS="--xla_force_host_platform_device_count=8",
+        xla_flags="--xla_force_host_platform_device_count=8",
         JAX_PLATFORMS="cpu",
     )
     assert done.returncode == 0, done.stderr

@@ -20,7 +20,7 @@ from cnn_jax.augment.color import apply_jitter, draw_jitter
 from cnn_jax.augment.sharpness import smooth
 from cnn_jax.errors import InputError
 from tests.augment.cases import photograph
-from tests.parity import quick_jit, torch, torchvision
+from tests.parity import torch, torchvision
 
 FUNCTIONAL = torchvision.transforms.functional
 KEYS = jax.random.split(jax.random.key(2), 1200)
@@ -51,7 +51,7 @@ def picture(image):
     return Image.fromarray(np.uint8(np.round(255 * image)))
 
 
-@quick_jit
+@jax.jit
 def adjusted(image, factors):
     """Every adjustment by every factor, in one compilation."""
     return {
@@ -82,7 +82,7 @@ def test_adjustments_are_torchvisions_and_pillows(channels):
 def test_hues_all_round_the_circle():
     colours = np.random.default_rng(0).integers(0, 4, (40, 40, 3)).astype(np.float32) / 3
     shifts = np.linspace(-0.5, 0.5, 7).astype(np.float32)
-    turned = quick_jit(jax.vmap(augment.adjust_hue, (None, 0)))(colours, shifts)
+    turned = jax.jit(jax.vmap(augment.adjust_hue, (None, 0)))(colours, shifts)
     for shift, ours in zip(shifts, turned, strict=True):
         theirs = torchs(FUNCTIONAL.adjust_hue, colours, float(shift))
         np.testing.assert_allclose(ours, theirs, atol=3e-6)
@@ -97,7 +97,7 @@ def test_grey_is_pillows():
     np.testing.assert_array_equal(augment.grayscale(one_channel), one_channel)
 
 
-@quick_jit
+@jax.jit
 def toned(image):
     return {
         "invert": augment.invert(image),
@@ -147,7 +147,7 @@ def test_equalizing_looks_at_each_channel_alone():
 @pytest.mark.parametrize(("size", "deviation"), [(3, 0.8), (9, 2.0), (5, 0.0)])
 def test_blur_is_torchvisions(size, deviation):
     image = photograph(20, 23)
-    blurred = quick_jit(partial(augment.gaussian_blur, size=size))(image, deviation)
+    blurred = jax.jit(partial(augment.gaussian_blur, size=size))(image, deviation)
     if not deviation:
         np.testing.assert_array_equal(blurred, image)
         return
@@ -167,7 +167,7 @@ def test_jitter_in_each_of_the_24_orders_is_torchvisions():
     image = photograph(12, 13)
     factors, shift = np.array([1.6, 0.5, 1.7], np.float32), 0.13
     orders = np.array(list(permutations(range(4))))
-    jittered = quick_jit(jax.vmap(apply_jitter, (None, 0, None, None)))
+    jittered = jax.jit(jax.vmap(apply_jitter, (None, 0, None, None)))
     names = ("brightness", "contrast", "saturation", "hue")
     for order, ours in zip(orders, jittered(image, orders, factors, shift), strict=True):
         expected = torch.tensor(image).permute(2, 0, 1)
@@ -179,7 +179,7 @@ def test_jitter_in_each_of_the_24_orders_is_torchvisions():
 
 def test_jitter_is_drawn_evenly():
     draw = partial(draw_jitter, brightness=0.4, contrast=(0.5, 3.0), saturation=1.2, hue=0.1)
-    orders, factors, shifts = map(np.asarray, quick_jit(jax.vmap(draw))(KEYS))
+    orders, factors, shifts = map(np.asarray, jax.jit(jax.vmap(draw))(KEYS))
     ranges = [(0.6, 1.4), (0.5, 3.0), (0.0, 2.2), (-0.1, 0.1)]
     for values, (low, high) in zip([*factors.T, shifts], ranges, strict=True):
         assert scipy.stats.kstest(values, "uniform", (low, high - low)).pvalue > 0.01
@@ -192,7 +192,7 @@ def test_a_jitter_is_the_one_that_is_drawn():
     image = photograph(12, 13)
     options = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
 
-    @quick_jit
+    @jax.jit
     def both_ways(key):
         jittered = augment.color_jitter(key, image, **options)
         return jittered, apply_jitter(image, *draw_jitter(key, **options))
@@ -208,7 +208,7 @@ def test_how_often_images_turn_grey_or_blurred():
         blurred = augment.random_blur(key, image, size=3, probability=0.7)
         return (grey != image).any(), (blurred != image).any()
 
-    for found, chance in zip(quick_jit(jax.vmap(changed))(KEYS), (0.3, 0.7), strict=True):
+    for found, chance in zip(jax.jit(jax.vmap(changed))(KEYS), (0.3, 0.7), strict=True):
         assert abs(found.mean() - chance) < 4 * np.sqrt(0.21 / len(KEYS))
 
 
@@ -216,7 +216,7 @@ def test_the_deviation_of_a_blur_is_even_in_its_range():
     # A bright pixel alone: what it keeps tells the deviation.
     image = jnp.zeros((31, 31, 1)).at[15, 15].set(1)
     blur = partial(augment.random_blur, size=31, deviation=(0.5, 3.0), probability=1)
-    kept = quick_jit(lambda keys: jax.lax.map(lambda key: blur(key, image)[15, 15, 0], keys))
+    kept = jax.jit(lambda keys: jax.lax.map(lambda key: blur(key, image)[15, 15, 0], keys))
     deviations = np.linspace(0.5, 3.0, 2001)
     weights = np.exp(-0.5 * (np.arange(-15, 16) / deviations[:, None]) ** 2).sum(1) ** -2.0
     found = np.interp(-kept(KEYS[:500]), -weights, deviations)

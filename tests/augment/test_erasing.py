@@ -11,7 +11,7 @@ import scipy.stats
 from cnn_jax import augment
 from cnn_jax.augment.erasing import draw_rectangle
 from cnn_jax.errors import InputError
-from tests.parity import quick_jit, torch, torchvision
+from tests.parity import torch, torchvision
 
 KEYS = jax.random.split(jax.random.key(3), 2000)
 
@@ -19,7 +19,7 @@ KEYS = jax.random.split(jax.random.key(3), 2000)
 def holes(operation, shape):
     """Blot out ones with twos by every key: bool [N, H, W], where."""
     image = jnp.ones((*shape, 1))
-    found = quick_jit(jax.vmap(lambda key: operation(key, image, fill=2.0)[:, :, 0] == 2))(KEYS)
+    found = jax.jit(jax.vmap(lambda key: operation(key, image, fill=2.0)[:, :, 0] == 2))(KEYS)
     return np.asarray(found)
 
 
@@ -55,7 +55,7 @@ def test_random_erasing_draws_as_the_paper_says():
     draw = partial(
         draw_rectangle, shape=(64, 48), probability=0.8, scale=(0.1, 0.3), ratio=(0.5, 2.0)
     )
-    drawn = np.asarray(quick_jit(jax.vmap(draw))(KEYS))
+    drawn = np.asarray(jax.jit(jax.vmap(draw))(KEYS))
     happened = drawn[:, 2] > 0
     assert abs(happened.mean() - 0.8) < 4 * np.sqrt(0.8 * 0.2 / len(KEYS))
     tops, lefts, heights, widths = drawn[happened].T
@@ -72,13 +72,13 @@ def test_random_erasing_draws_as_the_paper_says():
 
 def test_where_no_rectangle_fits_nothing_is_erased():
     draw = partial(draw_rectangle, shape=(8, 8), probability=1, ratio=(50, 60))
-    assert not quick_jit(jax.vmap(draw))(KEYS)[:, 2].any()
+    assert not jax.jit(jax.vmap(draw))(KEYS)[:, 2].any()
 
 
 def test_noise_is_even_and_the_rest_untouched():
     image = jnp.full((64, 64, 3), 2.0)
     erase = partial(augment.random_erasing, probability=1.0, scale=(0.3, 0.3), ratio=(1, 1))
-    erased = np.asarray(quick_jit(erase)(KEYS[0], image))
+    erased = np.asarray(jax.jit(erase)(KEYS[0], image))
     noise = erased[erased != 2]
     assert len(noise) == 35 * 35 * 3
     assert scipy.stats.kstest(noise, "uniform").pvalue > 0.01

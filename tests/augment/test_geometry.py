@@ -17,12 +17,12 @@ from cnn_jax import augment
 from cnn_jax.augment.geometry import draw_affine
 from cnn_jax.errors import InputError
 from tests.augment.cases import photograph
-from tests.parity import quick_jit, torch, torchvision
+from tests.parity import torch, torchvision
 
 MODES = torchvision.transforms.InterpolationMode
 
 
-@quick_jit
+@jax.jit
 def both(image, options, fill):
     """Both interpolations at once, since compiling is what takes the time."""
     return {
@@ -67,7 +67,7 @@ def test_affine_is_torchvisions(degrees, translation, scale, shear, fill):
             assert (difference > 1e-6).mean() <= 0.004
 
 
-@quick_jit
+@jax.jit
 def rotated(image, degrees):
     return {
         name: augment.rotate(image, degrees, interpolation=name) for name in ("nearest", "bilinear")
@@ -99,7 +99,7 @@ def test_every_number_is_drawn_evenly_from_its_range():
         scale=(0.5, 1.5),
         shear=(20, 10),
     )
-    drawn = quick_jit(jax.vmap(draw))(KEYS)
+    drawn = jax.jit(jax.vmap(draw))(KEYS)
     columns = np.column_stack(
         [drawn[name] for name in ("degrees", "translation", "scale", "shear")]
     )
@@ -125,7 +125,7 @@ def test_every_number_is_drawn_evenly_from_its_range():
 def test_a_random_map_is_the_one_that_is_drawn(operation, options):
     image = photograph(25, 32)
 
-    @quick_jit
+    @jax.jit
     def both_ways(key):
         drawn = draw_affine(key, image.shape, **options)
         return operation(key, image), augment.affine(image, **drawn)
@@ -144,7 +144,7 @@ def test_nearest_translation_moves_by_whole_pixels():
         for x in range(-2, 3)
         for y in range(-2, 3)
     }
-    moved = np.asarray(quick_jit(jax.vmap(move, (0, None)))(KEYS[:100], image))
+    moved = np.asarray(jax.jit(jax.vmap(move, (0, None)))(KEYS[:100], image))
     assert len({moves[each.tobytes()] for each in moved}) > 20
 
 

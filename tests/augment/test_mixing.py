@@ -11,7 +11,6 @@ import scipy.stats
 from cnn_jax import augment
 from cnn_jax.augment.mixing import draw_boxes, draw_shares
 from cnn_jax.errors import InputError
-from tests.parity import quick_jit
 
 KEY = jax.random.key(6)
 N = 4
@@ -21,7 +20,7 @@ LABELS = np.eye(5, dtype=np.float32)[[0, 2, 2, 4]]
 
 def test_blending_by_hand():
     shares = np.array([1.0, 0.25, 0.5, 0.0], np.float32)
-    images, labels = quick_jit(augment.blend_pairs)(IMAGES, LABELS, shares)
+    images, labels = jax.jit(augment.blend_pairs)(IMAGES, LABELS, shares)
     for i, share in enumerate(shares):
         image = share * IMAGES[i] + (1 - share) * IMAGES[i - 1]
         np.testing.assert_allclose(images[i], image, atol=1e-6)
@@ -31,7 +30,7 @@ def test_blending_by_hand():
 
 def test_pasting_by_hand():
     boxes = np.array([[0, 0, 0, 0], [1, 2, 3, 4], [0, 0, 6, 9], [5, 8, 1, 1]])
-    images, labels = quick_jit(augment.paste_boxes)(IMAGES, LABELS, boxes)
+    images, labels = jax.jit(augment.paste_boxes)(IMAGES, LABELS, boxes)
     for i, (top, left, height, width) in enumerate(boxes):
         expected = IMAGES[i].copy()
         inside = slice(top, top + height), slice(left, left + width)
@@ -69,7 +68,7 @@ def test_rectangles_are_around_an_even_pixel_and_within_the_image():
 
 
 def test_a_mixer_is_what_it_draws_and_has_a_share_for_each_image():
-    @quick_jit
+    @jax.jit
     def all_ways(images, labels):
         share_key, box_key = jax.random.split(KEY)
         boxes = draw_boxes(box_key, images.shape[1:], draw_shares(share_key, N, alpha=1.0))
@@ -89,7 +88,7 @@ def test_a_mixer_is_what_it_draws_and_has_a_share_for_each_image():
 
 @pytest.mark.parametrize("mixer", [augment.mixup, augment.cutmix])
 def test_alpha_zero_changes_nothing(mixer):
-    images, labels = quick_jit(partial(mixer, alpha=0))(KEY, IMAGES, LABELS)
+    images, labels = jax.jit(partial(mixer, alpha=0))(KEY, IMAGES, LABELS)
     np.testing.assert_array_equal(images, IMAGES)
     np.testing.assert_array_equal(labels, LABELS)
 
@@ -105,7 +104,7 @@ def test_one_of_several_is_chosen_as_often_as_asked():
         return jnp.where((chosen == small).all(), 0, chosen[0, 0, 0, 0])
 
     keys = jax.random.split(KEY, 3000)
-    found = quick_jit(jax.vmap(choose, (0, None)))(keys, np.array([0.5, 0.3], np.float32))
+    found = jax.jit(jax.vmap(choose, (0, None)))(keys, np.array([0.5, 0.3], np.float32))
     counts = np.unique(found, return_counts=True)[1]
     assert scipy.stats.chisquare(counts, [600, 1500, 900]).pvalue > 0.01
 
@@ -115,7 +114,7 @@ def test_the_schedule_ends():
     chances = [schedule(step).tolist() for step in (0, 169, 170, 199)]
     assert chances == [[0.5, 0.25]] * 2 + [[0.0, 0.0]] * 2
 
-    @quick_jit
+    @jax.jit
     def mix(step):
         return augment.mix_one_of(
             KEY,

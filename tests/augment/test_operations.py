@@ -12,7 +12,7 @@ from cnn_jax.augment.policies import Chain, apply_chain
 from cnn_jax.augment.together import apply_together
 from cnn_jax.errors import InputError
 from tests.augment.cases import photograph
-from tests.parity import quick_jit, torch, torchvision
+from tests.parity import torch, torchvision
 
 NEAREST = torchvision.transforms.InterpolationMode.NEAREST
 TORCHS = {
@@ -50,9 +50,9 @@ PLACES = jnp.array([OPERATIONS.index(name) for name, _ in CASES])
 MAGNITUDES = jnp.array([magnitude for _, magnitude in CASES])
 IMAGE = photograph(20, 23)
 
-mapped = quick_jit(jax.vmap(apply_operation, (None, 0, 0)))
-together = quick_jit(jax.vmap(apply_together, (None, 0, 0)))
-alone = quick_jit(apply_operation)
+mapped = jax.jit(jax.vmap(apply_operation, (None, 0, 0)))
+together = jax.jit(jax.vmap(apply_together, (None, 0, 0)))
+alone = jax.jit(apply_operation)
 
 
 def test_every_operation_is_in_the_table_and_the_cases():
@@ -86,7 +86,7 @@ def test_one_after_the_other_or_all_together_they_are_what_they_are_alone():
 
 def test_mapped_twice_and_over_one_image_only():
     images = np.stack([IMAGE, IMAGE[::-1]])
-    twice = quick_jit(jax.vmap(jax.vmap(apply_operation, (None, 0, 0)), (0, None, None)))
+    twice = jax.jit(jax.vmap(jax.vmap(apply_operation, (None, 0, 0)), (0, None, None)))
     chosen = PLACES[::3], MAGNITUDES[::3]
     expected = np.stack([mapped(image, PLACES, MAGNITUDES)[::3] for image in images])
     np.testing.assert_allclose(twice(images, *chosen), expected, atol=1e-6)
@@ -106,7 +106,7 @@ def test_a_chain_is_its_operations_in_their_order():
     expected = IMAGE
     for place, magnitude in zip(*chain, strict=True):
         expected = alone(expected, place, magnitude)
-    np.testing.assert_allclose(quick_jit(apply_chain)(IMAGE, chain), expected, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(apply_chain)(IMAGE, chain), expected, atol=1e-6)
 
 
 def test_bad_interpolation_is_named():

@@ -13,7 +13,7 @@ from cnn_jax import augment
 from cnn_jax.augment.perspective import draw_corners
 from cnn_jax.errors import InputError
 from tests.augment.cases import photograph
-from tests.parity import quick_jit, torch, torchvision
+from tests.parity import torch, torchvision
 
 KEYS = jax.random.split(jax.random.key(11), 1000)
 CORNERS = [
@@ -31,7 +31,7 @@ def test_the_matrix_is_scikit_images(corners):
     np.testing.assert_allclose(matrix, expected.params, atol=2e-5)
 
 
-@quick_jit
+@jax.jit
 def perspectives(image, corners):
     return {
         name: augment.perspective(image, corners, interpolation=name, fill=0.3)
@@ -53,7 +53,7 @@ def test_perspective_is_scikit_images(corners):
 
 def test_a_projective_warp_is_torchvisions():
     image = photograph(25, 32)
-    warp = quick_jit(augment.warp)
+    warp = jax.jit(augment.warp)
     for corners in CORNERS[1:]:
         start = [[0, 0], [31, 0], [31, 24], [0, 24]]
         perspective = torchvision.transforms.functional
@@ -73,14 +73,14 @@ def test_a_projective_warp_is_torchvisions():
 
 def test_what_lies_behind_the_eye_is_filled():
     matrix = jnp.array([[1.0, 0, 0], [0, 1, 0], [0, -1, 4.5]])
-    warped = quick_jit(partial(augment.warp, fill=7))(jnp.ones((9, 9, 1)), matrix)
+    warped = jax.jit(partial(augment.warp, fill=7))(jnp.ones((9, 9, 1)), matrix)
     assert (warped[5:] == 7).all()
     assert (warped[0, 0] == 1).all()
 
 
 def test_corners_move_evenly_inwards_as_often_as_asked():
     draw = partial(draw_corners, shape=(41, 101), distortion=0.4, probability=0.7)
-    corners = np.asarray(quick_jit(jax.vmap(draw))(KEYS))
+    corners = np.asarray(jax.jit(jax.vmap(draw))(KEYS))
     ways = abs(corners - np.array([[0, 0], [100, 0], [100, 40], [0, 40]]))
     moved = ways.any((1, 2))
     assert abs(moved.mean() - 0.7) < 4 * np.sqrt(0.7 * 0.3 / len(KEYS))

@@ -22,7 +22,7 @@ from cnn_jax.augment.policies import Chain, apply_chain, draw_rand_augment, draw
 from cnn_jax.errors import InputError
 from tests.augment.cases import photograph
 from tests.augment.test_operations import TORCHS
-from tests.parity import quick_jit, torchvision
+from tests.parity import torchvision
 
 autoaugment = torchvision.transforms.autoaugment
 
@@ -92,7 +92,7 @@ def split(chain):
 
 def test_rand_augment_draws_evenly_at_its_level():
     draw = partial(draw_rand_augment, shape=SHAPE, count=3, magnitude=11)
-    names, magnitudes, negative = split(quick_jit(jax.vmap(draw))(KEYS))
+    names, magnitudes, negative = split(jax.jit(jax.vmap(draw))(KEYS))
     table = rand_augment_magnitudes(SHAPE)
     assert names.shape == (6000, 3)
     assert set(names.ravel()) == set(table)
@@ -106,7 +106,7 @@ def test_rand_augment_draws_evenly_at_its_level():
 
 
 def test_trivial_augment_draws_operations_and_levels_evenly():
-    names, magnitudes, negative = split(quick_jit(jax.vmap(draw_trivial_augment))(KEYS))
+    names, magnitudes, negative = split(jax.jit(jax.vmap(draw_trivial_augment))(KEYS))
     table = trivial_augment_magnitudes()
     assert evenly(names)
     for name, (values, signed) in table.items():
@@ -123,7 +123,7 @@ def test_trivial_augment_draws_operations_and_levels_evenly():
 @pytest.mark.parametrize("policy", POLICIES)
 def test_auto_augment_draws_its_pairs(policy):
     draw = partial(draw_auto_augment, shape=SHAPE, policy=policy)
-    names, magnitudes, negative = split(quick_jit(jax.vmap(draw))(KEYS))
+    names, magnitudes, negative = split(jax.jit(jax.vmap(draw))(KEYS))
     table = auto_augment_magnitudes(SHAPE)
     expected = {}
     for pair in POLICIES[policy]:
@@ -152,7 +152,7 @@ def test_auto_augment_draws_its_pairs(policy):
 
 def test_augmix_draws_as_the_paper_says():
     draw = partial(draw_augmix, shape=SHAPE, severity=4, width=3, alpha=2.0)
-    chains, weights = quick_jit(jax.vmap(draw))(KEYS[:1500])
+    chains, weights = jax.jit(jax.vmap(draw))(KEYS[:1500])
     names, magnitudes, _ = split(chains)
     weights = np.asarray(weights)
     assert names.shape == (1500, 3, 3)
@@ -173,7 +173,7 @@ def test_augmix_draws_as_the_paper_says():
 def test_a_policy_is_what_it_draws():
     image = photograph(16, 17)
 
-    @quick_jit
+    @jax.jit
     def both_ways(key):
         options = {"width": 2, "depth": 1}
         chains, weights = draw_augmix(key, image.shape, **options)

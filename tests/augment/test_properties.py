@@ -11,7 +11,6 @@ import pytest
 
 from cnn_jax import augment
 from tests.augment.cases import photograph
-from tests.parity import quick_jit
 
 MIXERS = {"mixup", "cutmix", "mix_one_of"}
 PAIRS = {"blend_pairs", "paste_boxes"}
@@ -107,7 +106,7 @@ def test_mapped_it_is_what_it_is_alone_and_nothing_at_zero_strength(name):
     images = np.stack([photograph(16, 20), photograph(16, 20)[::-1], photograph(16, 20)[:, ::-1]])
     keys = jax.random.split(jax.random.key(1), 3)
 
-    @quick_jit
+    @jax.jit
     def forms(keys, images):
         nothing = CASES[name].nothing
         return {

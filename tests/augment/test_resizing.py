@@ -13,7 +13,7 @@ from cnn_jax import augment
 from cnn_jax.augment.crops import draw_box
 from cnn_jax.errors import InputError
 from tests.augment.cases import photograph
-from tests.parity import quick_jit, torch, torchvision
+from tests.parity import torch, torchvision
 
 FUNCTIONAL = torchvision.transforms.functional
 KEYS = jax.random.split(jax.random.key(5), 1500)
@@ -27,7 +27,7 @@ def torchs(function, image, *arguments, **options):
 @pytest.mark.parametrize("size", [(17, 40), (60, 11), 14])
 def test_resizing_is_torchvisions_and_pillows(size):
     image = photograph(31, 24)
-    resized = quick_jit(partial(augment.resize, size=size))(image)
+    resized = jax.jit(partial(augment.resize, size=size))(image)
     theirs = torchs(FUNCTIONAL.resize, image, size, antialias=True)
     np.testing.assert_allclose(resized, theirs, atol=2e-6)
     picture = Image.fromarray(np.uint8(np.round(255 * image)))
@@ -45,7 +45,7 @@ def test_centre_crop_is_torchvisions(shape, size):
 
 def test_a_cropped_part_is_resized_without_what_lies_around_it():
     image = photograph(40, 50)
-    cropped = quick_jit(partial(augment.resize_crop, size=(16, 20)))
+    cropped = jax.jit(partial(augment.resize_crop, size=(16, 20)))
     for box in ((0, 0, 40, 50), (5, 7, 30, 20), (39, 0, 1, 50), (12, 30, 8, 9), (24, 30, 16, 20)):
         theirs = torchs(FUNCTIONAL.resized_crop, image, *box, (16, 20), antialias=True)
         np.testing.assert_allclose(cropped(image, *box), theirs, atol=2e-6)
@@ -54,7 +54,7 @@ def test_a_cropped_part_is_resized_without_what_lies_around_it():
 def test_a_crop_of_all_is_the_image():
     image = photograph(12, 13)
     whole = partial(augment.random_resized_crop, scale=(1, 1), ratio=(13 / 12, 13 / 12))
-    np.testing.assert_array_equal(quick_jit(whole)(KEYS[0], image), image)
+    np.testing.assert_array_equal(jax.jit(whole)(KEYS[0], image), image)
 
 
 def test_boxes_are_drawn_as_torchvision_draws_them():
@@ -62,7 +62,7 @@ def test_boxes_are_drawn_as_torchvision_draws_them():
     torch.manual_seed(0)
     image = torch.zeros(3, 120, 160)
     theirs = np.array([draw(image, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(1500)])
-    ours = np.array(quick_jit(jax.vmap(partial(draw_box, shape=(120, 160))))(KEYS))
+    ours = np.array(jax.jit(jax.vmap(partial(draw_box, shape=(120, 160))))(KEYS))
     figures = {"top": 0, "left": 1, "height": 2, "width": 3}
     for name, column in figures.items():
         both = ours[:, column], theirs[:, column]
@@ -86,7 +86,7 @@ def test_where_no_box_fits_it_is_the_middle_of_the_image(shape, ratio):
 
 def test_a_random_resized_crop_is_its_box_resized():
     image = photograph(40, 50)
-    crop = quick_jit(partial(augment.random_resized_crop, size=(16, 20)))
+    crop = jax.jit(partial(augment.random_resized_crop, size=(16, 20)))
     for key in KEYS[:5]:
         box = draw_box(key, image.shape).tolist()
         theirs = torchs(FUNCTIONAL.resized_crop, image, *box, (16, 20), antialias=True)
@@ -102,7 +102,7 @@ def test_a_crop_shifted_over_a_mirrored_edge():
         for column in range(9)
     }
     crop = partial(augment.shifted_crop, padding=4, mode="reflect")
-    found = np.asarray(quick_jit(jax.vmap(crop, (0, None)))(KEYS, image))
+    found = np.asarray(jax.jit(jax.vmap(crop, (0, None)))(KEYS, image))
     assert {each.tobytes() for each in found} == places
 
 

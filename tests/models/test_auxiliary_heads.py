@@ -55,7 +55,7 @@ def test_training_gives_pytorchs_logits_and_statistics(variant, heads, options):
 
     with torch.no_grad():
         theirs = [logits.numpy() for logits in torch_model(parity.to_torch(images))]
-    logits, updates = parity.quick_jit(
+    logits, updates = parity.jax.jit(
         lambda variables, images: model.apply(
             variables, images, train=True, mutable=["batch_stats", "auxiliary"]
         )

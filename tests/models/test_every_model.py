@@ -19,9 +19,6 @@ from cnn_jax.state import TrainState, init_state
 from cnn_jax.steps import make_eval_step, make_train_step
 from cnn_jax.weights.shapes import default_image_shape, variable_shapes
 
-# Compilation takes most of the time, and these settings a third of it.
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 
 def _short_stages(name, blocks=1):
     """The mobile networks and RegNets with fewer stages and blocks."""
@@ -156,7 +153,7 @@ def test_one_training_step_has_finite_gradients_and_compiles_once(name):
     tx = optax.sgd(0.1, momentum=0.9)
     chex.clear_trace_counter()
     train_step = make_train_step(model, tx, preprocess=partial(jnp.reshape, shape=images.shape))
-    train_step = quick_jit(chex.assert_max_traces(train_step, n=1))
+    train_step = jax.jit(chex.assert_max_traces(train_step, n=1))
     batch = {"image": images, "label": jnp.array([0, 1, 2, 0])}
     state = drawn_state(model, images, tx)
     after, metrics = train_step(state, batch)
@@ -181,7 +178,7 @@ def test_evaluation_compiles_once_for_each_shape(name):
     model, images = small_model(name), small_images(name)
     chex.clear_trace_counter()
     step = jax.jit(chex.assert_max_traces(make_eval_step(model), n=2))
-    variables = quick_jit(model.init)(jax.random.key(0), images)
+    variables = jax.jit(model.init)(jax.random.key(0), images)
     for count in (4, 2, 4, 2):
         ones = jnp.ones(count, jnp.int32)
         metrics = step(variables, {"image": images[:count], "label": ones, "mask": ones > 0})
@@ -255,7 +252,7 @@ def test_no_two_blocks_share_a_drop_path_mask(name):
         return [jax.random.key_data(key) for key, _, _ in drawn]
 
     variables = jax.tree.map(jnp.zeros_like, variables_like(model, images))
-    seen = [tuple(key.tolist()) for key in quick_jit(keys)(variables, jax.random.key(0))]
+    seen = [tuple(key.tolist()) for key in jax.jit(keys)(variables, jax.random.key(0))]
     assert len(seen) >= 2
     assert len(set(seen)) == len(seen)
     for _, module, branch in drawn:
