@@ -27,8 +27,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
 
 
-# Most of the time goes to compilation, of which this saves a half. What is computed is the same, but
-# for rounding.
+# Most of the time goes to compilation, of which this saves a half. The same is computed, but for
+# rounding.
 os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}"
 
 
