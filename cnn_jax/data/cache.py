@@ -32,9 +32,9 @@ from cnn_jax.data.bars import counting, say
 from cnn_jax.data.blocks import Block, Target, block_writer, checksums_of, write_all
 from cnn_jax.data.headers import common_shape, none_readable, read_headers
 from cnn_jax.data.listing import Listing
-from cnn_jax.data.locks import locked
 from cnn_jax.data.workers import share_out, workers_for
 from cnn_jax.errors import InputError
+from cnn_jax.locks import locked
 
 PLAN, JOURNAL, PIXELS, INDEX, LOCK = "plan.json", "journal", "images.u8", "index.json", "lock"
 VARIABLE = "CNN_JAX_CACHE"

@@ -357,7 +357,7 @@ def test_of_several_processes_one_fills_the_cache(tmp_path):
 def test_a_lock_waits_for_its_holder(tmp_path):
     from concurrent.futures import ThreadPoolExecutor
 
-    from cnn_jax.data.locks import locked
+    from cnn_jax.locks import locked
 
     seen = []
 
