@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import click
@@ -28,8 +29,10 @@ from PIL import Image
 
 from cnn_jax import Recipe, create_model, load_data, run
 from cnn_jax.cli import call
+from cnn_jax.data import Dataset
 from cnn_jax.data.batches import train_batch
 from cnn_jax.data.inspection import inspect_data
+from cnn_jax.data.prefetch import prefetched
 
 WIDTH, HEIGHT = 500, 375
 
@@ -103,6 +106,11 @@ def make_photographs(folder: Path, *, count: int, seed: int = 0) -> None:
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=90)
 
 
+def streamed(folder: Path, *, cache_dir: Path) -> Dataset:
+    """Load photographs to be decoded whenever they are read; all but two are for training."""
+    return load_data(folder, image_size=224, stream=True, validation=0, test=2, cache_dir=cache_dir)
+
+
 def torch_loader(folder: Path, *, batch_size: int, workers: int):
     """Make the peer: Pillow decodes, resizes the shorter side and cuts the middle out."""
     import torch
@@ -117,9 +125,9 @@ def torch_loader(folder: Path, *, batch_size: int, workers: int):
             with Image.open(self.paths[index]) as opened:
                 image = opened.convert("RGB")
             scale = 224 / min(image.size)
-            size = [max(224, round(side * scale)) for side in image.size]
+            size = [max(224, int(side * scale)) for side in image.size]
             image = image.resize(size, Image.Resampling.BILINEAR)
-            left, top = (size[0] - 224) // 2, (size[1] - 224) // 2
+            left, top = round((size[0] - 224) / 2), round((size[1] - 224) / 2)
             image = image.crop((left, top, left + 224, top + 224))
             return torch.from_numpy(np.array(image)), index % 2
 
@@ -137,7 +145,8 @@ def main() -> None:
 @click.option("--images", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--batch-size", default=512)
 @click.option("--seconds", default=3.0, help="To read batches for.")
-def cache(images: Path, batch_size: int, seconds: float) -> None:
+@click.option("--without-memory", is_flag=True, help="Train nothing.")
+def cache(images: Path, batch_size: int, seconds: float, without_memory: bool) -> None:
     """Inspect, cache, read batches, and compare peaks of memory."""
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
@@ -153,11 +162,15 @@ def cache(images: Path, batch_size: int, seconds: float) -> None:
         data = load_data(folder, cache_dir=root / "cache")
         cached = time.perf_counter() - began
         rate = images_per_second(data.train, batch_size=batch_size, seconds=seconds)
+        click.echo(
+            f"{count:,} files inspected in {inspected:.1f} s, cached in {cached:.1f} s; "
+            f"{rate:,.0f} images a second in batches of {batch_size}"
+        )
+        if without_memory:
+            return
         tenth_of(folder, root / "tenth")
         peaks = [_peak_in_a_process(path, root / "again") for path in (root / "tenth", folder)]
     click.echo(
-        f"{count:,} files inspected in {inspected:.1f} s, cached in {cached:.1f} s; "
-        f"{rate:,.0f} images a second in batches of {batch_size}\n"
         f"memory of a training process: {peaks[0] / 1e6:.0f} MB on a tenth of the images, "
         f"{(peaks[1] - peaks[0]) / 1e6:+.0f} MB on all of them"
     )
@@ -182,20 +195,14 @@ def stream(photographs: int, batch_size: int, workers: int, rounds: int) -> None
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         make_photographs(root / "photographs", count=photographs)
-        data = load_data(
-            root / "photographs",
-            image_size=224,
-            stream=True,
-            validation=0,
-            test=2,
-            cache_dir=root / "cache",
-        )
+        data = streamed(root / "photographs", cache_dir=root / "cache")
         steps = len(data.train) // batch_size
         loader = torch_loader(root / "photographs", batch_size=batch_size, workers=workers)
         for epoch in range(rounds):
             began = time.perf_counter()
-            for step in range(steps):
-                train_batch(data.train, epoch, step, batch_size=batch_size)
+            make = partial(train_batch, data.train, epoch, batch_size=batch_size)
+            for _ in prefetched(make, range(steps)):  # as a run does
+                pass
             ours.append(steps * batch_size / (time.perf_counter() - began))
             began = time.perf_counter()
             count = sum(len(images) for images, _ in loader)

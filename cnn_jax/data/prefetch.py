@@ -9,11 +9,13 @@ T = TypeVar("T")
 
 
 def prefetched(make: Callable[[int], T], steps: Iterable[int], *, ahead: int = 2) -> Iterator[T]:
-    """Make the batches of some steps in another thread, a few ahead of their use.
+    """Make the batches of some steps in other threads, a few ahead of their use.
+
+    One thread for each batch that is ahead: while one waits for its last image, the next begins.
 
     Args:
-        make: the batch of a step: `train_batch` with all but the step filled in, and what places
-            it on the devices (`jax.device_put` may be called from any thread).
+        make: the batch of a step, called from several threads: `train_batch` with all but the step
+            filled in, and what places it on the devices.
         steps: the steps, in order.
         ahead: batches that may lie ready.
 
@@ -23,7 +25,7 @@ def prefetched(make: Callable[[int], T], steps: Iterable[int], *, ahead: int = 2
     >>> list(prefetched(lambda step: step**2, range(4)))
     [0, 1, 4, 9]
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
+    with ThreadPoolExecutor(ahead, thread_name_prefix="prefetch") as thread:
         waiting = deque()
         try:
             for step in steps:
