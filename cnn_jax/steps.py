@@ -11,6 +11,12 @@ from flax.training.dynamic_scale import DynamicScaleResult
 
 from cnn_jax import losses
 from cnn_jax.augment import Augmentation, augment_batch
+from cnn_jax.layers.mapped import (
+    averaged_over_devices,
+    joined_over_devices,
+    mapped_axis,
+    own_key,
+)
 from cnn_jax.metrics import top1
 from cnn_jax.state import TrainState
 
@@ -75,8 +81,8 @@ def shown(
             augment_root, images, epochs=epochs, identities=identities, operations=augment
         )
     if mix is not None:
-        mix_root = jax.random.fold_in(key, 2)
-        images, labels = mix(jax.random.fold_in(mix_root, step), images, labels)
+        mix_key = own_key(jax.random.fold_in(jax.random.fold_in(key, 2), step))
+        images, labels = mix(mix_key, images, labels)
     return images, labels
 
 
@@ -141,11 +147,17 @@ def make_train_step(
                 value += auxiliary_weight * loss(head, labels, *taught).mean()
             return value, (logits, each, updates.get("batch_stats", {}))
 
-        gradient = jax.value_and_grad(mean_loss, has_aux=True)
+        def gradient(params):
+            return averaged_over_devices(jax.grad(mean_loss, has_aux=True)(params)[0])
+
         if state.loss_scale is None:
-            (value, (logits, each, batch_stats)), grads = gradient(state.params)
+            value_and_grad = jax.value_and_grad(mean_loss, has_aux=True)
+            (value, (logits, each, batch_stats)), grads = value_and_grad(state.params)
+            grads = averaged_over_devices(grads)
         else:
-            scaled = state.loss_scale.value_and_grad(mean_loss, has_aux=True)(state.params)
+            scaled = state.loss_scale.value_and_grad(
+                mean_loss, has_aux=True, axis_name=mapped_axis()
+            )(state.params)
             (value, (logits, each, batch_stats)), grads = scaled.aux, scaled.grad
         optimizer = optax.with_extra_args_support(tx(state.rate) if callable(tx) else tx)
         updates, opt_state = optimizer.update(
@@ -153,21 +165,22 @@ def make_train_step(
             state.opt_state,
             state.params,
             # For optimizers that want the gradient of other points as well.
-            grad_fn=lambda params, _: gradient(params)[1],
+            grad_fn=lambda params, _: gradient(params),
         )
-        count = jnp.int32(len(images))
+        right, finite = joined_over_devices((correct(logits, labels), jnp.isfinite(each)))
+        count = jnp.int32(len(finite))
         metrics = {
-            "loss": value * count,
-            "correct": jnp.sum(correct(logits, labels)),
+            "loss": averaged_over_devices(value) * count,
+            "correct": jnp.sum(right),
             "count": count,
-            "finite": jnp.isfinite(each),
+            "finite": finite,
             "gradient_norm": optax.tree.norm(grads),
             "update_norm": optax.tree.norm(updates),
         }
         after = state.replace(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
-            batch_stats=batch_stats,
+            batch_stats=averaged_over_devices(batch_stats),
             opt_state=opt_state,
         )
         if state.loss_scale is None:

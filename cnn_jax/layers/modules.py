@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from cnn_jax.layers import mapped
 from cnn_jax.layers.arguments import floats
 from cnn_jax.layers.convolution import convolution, convolution1d
 from cnn_jax.layers.normalization import (
@@ -277,8 +278,8 @@ class BatchNorm(nn.Module):
         momentum: share of the running statistics that a step keeps (PyTorch's 0.1 is 0.9 here).
         epsilon: added to the variance.
         dtype: type of the output.
-        axis_name: mapped axis (pmap, vmap) to average the statistics over; without it, each device
-            would normalise by its own.
+        axis_name: mapped axis (pmap, vmap) to average the statistics over. "data" stands for "where
+            there is one of that name": without it, and for None, each device normalises by its own.
         scale_init: draws the scale.
         bias_init: draws the bias.
 
@@ -296,7 +297,7 @@ class BatchNorm(nn.Module):
     momentum: float = 0.9
     epsilon: float = 1e-5
     dtype: Any = jnp.float32
-    axis_name: str | None = None
+    axis_name: str | None = mapped.DATA
     scale_init: Initializer = nn.initializers.ones
     bias_init: Initializer = nn.initializers.zeros
 
@@ -312,8 +313,10 @@ class BatchNorm(nn.Module):
         if not train:
             output = batch_norm_eval(x, scale, bias, mean.value, var.value, epsilon=self.epsilon)
             return output.astype(self.dtype)
+        axis_name = self.axis_name
         # Parameters are drawn outside of the map, where the axis has no name.
-        axis_name = None if self.is_initializing() else self.axis_name
+        if self.is_initializing() or (axis_name == mapped.DATA and not mapped.is_mapped(axis_name)):
+            axis_name = None
         output, batch_mean, batch_var = batch_norm(
             x, scale, bias, epsilon=self.epsilon, axis_name=axis_name, shift=mean.value
         )

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from cnn_jax.layers import mapped
 from cnn_jax.layers.arguments import floats
 from cnn_jax.reference.arguments import check_rate
 
@@ -91,5 +92,8 @@ def _drop(key: jax.Array, x: jax.Array, mask_shape: tuple[int, ...], rate: float
     check_rate(rate)
     if rate == 0:
         return x
+    if mask_shape:  # drawn for the whole batch, so that devices that share it draw as one would
+        mask_shape = (mapped.devices() * mask_shape[0], *mask_shape[1:])
     mask = jax.random.bernoulli(key, 1 - rate, mask_shape)
+    mask = mapped.own_part(mask) if mask_shape else mask
     return jnp.where(mask, x / (1 - rate), 0).astype(x.dtype)
