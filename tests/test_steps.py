@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from cnn_jax import augment, models
+from cnn_jax import augment, layers, models
 from cnn_jax.state import init_state
 from cnn_jax.steps import make_eval_step, make_train_step, normalize, to_float
 from tests.conftest import scans
@@ -64,7 +64,7 @@ def test_dropout_differs_between_steps_and_repeats_within_one(step):
         @nn.compact
         def __call__(self, images, *, train=False):
             x = images.reshape(len(images), -1)
-            return nn.Dense(3)(nn.Dropout(0.5, deterministic=not train)(x))
+            return nn.Dense(3)(layers.Dropout(0.5, deterministic=not train)(x))
 
     tx = optax.sgd(0.0)  # so that nothing but the dropout mask can differ
     state = state_of(Dropped(), tx).replace(step=jnp.int32(step))

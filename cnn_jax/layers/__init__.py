@@ -29,6 +29,7 @@ from cnn_jax.layers.modules import (
     Conv1d,
     ConvTranspose,
     Dense,
+    Dropout,
     LayerNorm,
 )
 from cnn_jax.layers.normalization import (
@@ -57,6 +58,7 @@ __all__ = [
     "Conv1d",
     "ConvTranspose",
     "Dense",
+    "Dropout",
     "LayerNorm",
     "adaptive_average_pool",
     "adaptive_max_pool",

@@ -3,6 +3,7 @@
 Parameters and running statistics are float32; the computation and the output are in `dtype`.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -19,6 +20,7 @@ from cnn_jax.layers.normalization import (
     batch_norm_statistics,
     layer_norm,
 )
+from cnn_jax.layers.regularization import drop
 from cnn_jax.layers.transposed import transposed_convolution
 from cnn_jax.reference.arguments import Padding, Pair, check_groups, pair, whole
 
@@ -331,6 +333,43 @@ class BatchNorm(nn.Module):
                 count=devices * x.size // x.shape[-1],
             )
         return output.astype(self.dtype)
+
+
+class Dropout(nn.Module):
+    """Drop values at random in training, with the key of the "dropout" stream.
+
+    It draws as Flax's module of that name; devices that share a batch under `jax.pmap` draw as one
+    would (`layers.mapped`).
+
+    Srivastava et al. 2014, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting".
+
+    Attributes:
+        rate: chance of each value to be dropped, in [0, 1).
+        broadcast_dims: axes along which all is dropped or nothing: (1, 2) of images for whole
+            channels (SpatialDropout), (1, 2, 3) for whole images (stochastic depth).
+        deterministic: drop nothing.
+
+    Raises:
+        InputError: for integers, or a rate outside [0, 1).
+
+    >>> model = Dropout(0.5, deterministic=False)
+    >>> kept = model.apply({}, jnp.ones(1000), rngs={"dropout": jax.random.key(0)})
+    >>> sorted(set(kept.tolist()))
+    [0.0, 2.0]
+    """
+
+    rate: float
+    broadcast_dims: Sequence[int] = ()
+    deterministic: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map x to an array of the same shape and type."""
+        if self.deterministic or self.rate == 0:
+            return x
+        x = floats(x, name="x")
+        mask = [1 if axis in self.broadcast_dims else n for axis, n in enumerate(x.shape)]
+        return drop(self.make_rng("dropout"), x, tuple(mask), self.rate)
 
 
 class LayerNorm(nn.Module):

@@ -35,7 +35,7 @@ def dropout(key: jax.Array, x: ArrayLike, *, rate: float) -> jax.Array:
     [0.0, 2.0]
     """
     x = floats(x, name="x")
-    return _drop(key, x, x.shape, rate)
+    return drop(key, x, x.shape, rate)
 
 
 def channel_dropout(key: jax.Array, images: ArrayLike, *, rate: float) -> jax.Array:
@@ -60,7 +60,7 @@ def channel_dropout(key: jax.Array, images: ArrayLike, *, rate: float) -> jax.Ar
     [0.0, 2.0]
     """
     images = floats(images, ("images", "height", "width", "channels"), name="images")
-    return _drop(key, images, (images.shape[0], 1, 1, images.shape[3]), rate)
+    return drop(key, images, (images.shape[0], 1, 1, images.shape[3]), rate)
 
 
 def drop_path(key: jax.Array, x: ArrayLike, *, rate: float) -> jax.Array:
@@ -85,10 +85,27 @@ def drop_path(key: jax.Array, x: ArrayLike, *, rate: float) -> jax.Array:
     [0.0, 2.0]
     """
     x = floats(x, name="x")
-    return _drop(key, x, x.shape[:1] + (1,) * (x.ndim - 1), rate)
+    return drop(key, x, x.shape[:1] + (1,) * (x.ndim - 1), rate)
 
 
-def _drop(key: jax.Array, x: jax.Array, mask_shape: tuple[int, ...], rate: float) -> jax.Array:
+def drop(key: jax.Array, x: jax.Array, mask_shape: tuple[int, ...], rate: float) -> jax.Array:
+    """Drop the parts of an array that a mask of some shape tells apart.
+
+    Args:
+        key: random key.
+        x: float, any shape; under a map over devices (`layers.mapped`) its first axis is the batch.
+        mask_shape: that of `x`, with 1 for an axis along which all is dropped or nothing.
+        rate: chance of each part to be dropped, in [0, 1).
+
+    Returns:
+        The shape and type of `x`.
+
+    Raises:
+        InputError: for a rate outside [0, 1).
+
+    >>> drop(jax.random.key(0), jnp.ones((2, 3)), (2, 1), 0.5).tolist()
+    [[0.0, 0.0, 0.0], [2.0, 2.0, 2.0]]
+    """
     check_rate(rate)
     if rate == 0:
         return x

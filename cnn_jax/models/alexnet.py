@@ -56,7 +56,7 @@ class AlexNet(nn.Module):
         dense = partial(layers.Dense, dtype=self.dtype, kernel_init=self.kernel_init)
         hidden = partial(dense, _HIDDEN, bias_init=self.bias_inits[-1])
         for name in ("classifier_1", "classifier_4"):
-            x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+            x = layers.Dropout(self.drop_rate, deterministic=not train)(x)
             x = nn.relu(hidden(name=name)(x))
         if not self.num_classes:
             return x

@@ -34,7 +34,7 @@ class ClassifierHead(nn.Module):
             x = layers.LayerNorm(dtype=self.dtype, name="norm")(x)
         if not self.num_classes:
             return x
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+        x = layers.Dropout(self.drop_rate, deterministic=not train)(x)
         return layers.Dense(
             self.num_classes, kernel_init=self.kernel_init, dtype=self.dtype, name="fc"
         )(x)

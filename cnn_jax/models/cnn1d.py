@@ -54,7 +54,7 @@ class CNN1D(nn.Module):
         x = x.mean(axis=1)
         if not self.num_classes:
             return x
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+        x = layers.Dropout(self.drop_rate, deterministic=not train)(x)
         return layers.Dense(self.num_classes, kernel_init=init, dtype=self.dtype, name="fc")(x)
 
 

@@ -45,7 +45,7 @@ class ConvNeXtBlock(nn.Module):
         x = layers.LayerNorm(dtype=self.dtype, name="norm")(x)
         x = FeedForward(4 * channels, dtype=self.dtype, name="mlp")(x)
         gamma = self.param("gamma", nn.initializers.constant(self.layer_scale), (channels,))
-        drop_path = nn.Dropout(
+        drop_path = layers.Dropout(
             self.drop_path_rate, broadcast_dims=(1, 2, 3), deterministic=not train
         )
         return images + drop_path(x * gamma.astype(self.dtype))

@@ -40,7 +40,7 @@ class DenseLayer(nn.Module):
         x = conv(_BOTTLENECK * self.growth, kernel_size=1, name="conv1")(x)
         x = nn.relu(norm(name="norm2")(x, train=train))
         x = conv(self.growth, kernel_size=3, padding=1, name="conv2")(x)
-        return nn.Dropout(self.layer_drop_rate, deterministic=not train)(x)
+        return layers.Dropout(self.layer_drop_rate, deterministic=not train)(x)
 
 
 class DenseBlock(nn.Module):
@@ -191,7 +191,7 @@ class DenseNet(nn.Module):
         x = layers.global_average_pool(x)
         if not self.num_classes:
             return x
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+        x = layers.Dropout(self.drop_rate, deterministic=not train)(x)
         return layers.Dense(
             self.num_classes,
             dtype=self.dtype,

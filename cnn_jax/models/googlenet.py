@@ -89,7 +89,7 @@ class AuxiliaryHead(nn.Module):
         x = layers.adaptive_average_pool(x, output_size=4)
         x = ConvNormRelu(128, stddev=_STDDEV, dtype=self.dtype, name="conv")(x, train=train)
         x = nn.relu(dense(1024, name="fc1")(x.reshape(x.shape[0], -1)))
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+        x = layers.Dropout(self.drop_rate, deterministic=not train)(x)
         return dense(self.num_classes, name="fc2")(x)
 
 
@@ -140,7 +140,7 @@ class GoogLeNet(nn.Module):
         x = layers.global_average_pool(x)
         if not self.num_classes:
             return x
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+        x = layers.Dropout(self.drop_rate, deterministic=not train)(x)
         return layers.Dense(
             self.num_classes,
             dtype=self.dtype,

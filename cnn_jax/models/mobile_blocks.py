@@ -279,5 +279,5 @@ def _add_shortcut(x, branch, block, drop_path_rate, train):
     if not block.residual or x.shape != branch.shape:
         return branch
     # One draw for all positions of an image: stochastic depth.
-    drop_path = nn.Dropout(drop_path_rate, broadcast_dims=(1, 2, 3), deterministic=not train)
+    drop_path = layers.Dropout(drop_path_rate, broadcast_dims=(1, 2, 3), deterministic=not train)
     return x + drop_path(branch)

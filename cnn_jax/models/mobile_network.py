@@ -179,7 +179,7 @@ class MobileNetwork(nn.Module):
             x = layers.global_average_pool(x)
         if not self.num_classes:
             return x
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+        x = layers.Dropout(self.drop_rate, deterministic=not train)(x)
         return layers.Dense(
             self.num_classes, kernel_init=uniform_fan_out(), dtype=self.dtype, name="classifier"
         )(x)

@@ -48,9 +48,11 @@ class PreactivationBlock(nn.Module):
             x = conv(kernel_size=1, stride=self.stride, name="shortcut_0")(y)
         y = conv(kernel_size=3, stride=self.stride, padding=1, name="conv1")(y)
         y = nn.relu(norm(name="bn2")(y, train=train))
-        y = nn.Dropout(self.block_drop_rate, deterministic=not train)(y)
+        y = layers.Dropout(self.block_drop_rate, deterministic=not train)(y)
         y = conv(kernel_size=3, padding=1, name="conv2")(y)
-        y = nn.Dropout(self.drop_path_rate, broadcast_dims=(1, 2, 3), deterministic=not train)(y)
+        y = layers.Dropout(self.drop_path_rate, broadcast_dims=(1, 2, 3), deterministic=not train)(
+            y
+        )
         return x + y
 
 
@@ -112,7 +114,7 @@ class PreactivationResNet(nn.Module):
         x = layers.global_average_pool(x)
         if not self.num_classes:
             return x
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+        x = layers.Dropout(self.drop_rate, deterministic=not train)(x)
         return layers.Dense(
             self.num_classes,
             dtype=self.dtype,

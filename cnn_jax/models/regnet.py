@@ -141,7 +141,9 @@ class RegNetBlock(nn.Module):
         zeros, ones = nn.initializers.zeros, nn.initializers.ones
         scale_init = zeros if self.zero_init_last else ones
         x = conv_norm(activate=False, scale_init=scale_init, name="conv3")(x, train=train)
-        x = nn.Dropout(self.drop_path_rate, broadcast_dims=(1, 2, 3), deterministic=not train)(x)
+        x = layers.Dropout(self.drop_path_rate, broadcast_dims=(1, 2, 3), deterministic=not train)(
+            x
+        )
         shortcut = images
         if self.stride != 1 or images.shape[-1] != self.features:
             downsample = conv_norm(stride=self.stride, activate=False, name="downsample")

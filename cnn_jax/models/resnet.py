@@ -66,7 +66,9 @@ class ResidualBlock(nn.Module):
         if self.squeeze_excitation:
             squeezed = max(8, (self.features // 16 + 4) // 8 * 8)
             y = SqueezeExcitation(squeezed, dtype=self.dtype, name="se")(y)
-        y = nn.Dropout(self.drop_path_rate, broadcast_dims=(1, 2, 3), deterministic=not train)(y)
+        y = layers.Dropout(self.drop_path_rate, broadcast_dims=(1, 2, 3), deterministic=not train)(
+            y
+        )
         if self.stride > 1 or x.shape[-1] != self.features:
             x = conv(self.features, 1, stride=self.stride, name="downsample_0")(x)
             x = norm(name="downsample_1")(x, train=train)
@@ -133,7 +135,7 @@ class ResNet(nn.Module):
         x = layers.global_average_pool(x)
         if not self.num_classes:
             return x
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+        x = layers.Dropout(self.drop_rate, deterministic=not train)(x)
         return layers.Dense(
             self.num_classes,
             dtype=self.dtype,

@@ -52,7 +52,9 @@ class PaddedShortcutBlock(nn.Module):
         y = norm(name="bn1")(conv(stride=self.stride, name="conv1")(x), train=train)
         y = conv(name="conv2")(nn.relu(y))
         y = norm(scale_init=last_scale, name="bn2")(y, train=train)
-        y = nn.Dropout(self.drop_path_rate, broadcast_dims=(1, 2, 3), deterministic=not train)(y)
+        y = layers.Dropout(self.drop_path_rate, broadcast_dims=(1, 2, 3), deterministic=not train)(
+            y
+        )
 
         x = x[:, :: self.stride, :: self.stride]
         added = self.features - x.shape[-1]
@@ -112,7 +114,7 @@ class CifarResNet(nn.Module):
         x = layers.global_average_pool(x)
         if not self.num_classes:
             return x
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+        x = layers.Dropout(self.drop_rate, deterministic=not train)(x)
         return layers.Dense(
             self.num_classes, dtype=self.dtype, kernel_init=he_normal, name="linear"
         )(x)

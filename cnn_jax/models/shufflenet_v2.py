@@ -124,7 +124,7 @@ class ShuffleNetV2(nn.Module):
         x = layers.global_average_pool(conv_norm_relu(x, last, "conv5", kernel_size=1))
         if not self.num_classes:
             return x
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+        x = layers.Dropout(self.drop_rate, deterministic=not train)(x)
         return layers.Dense(
             self.num_classes, kernel_init=uniform_fan_in(), dtype=self.dtype, name="fc"
         )(x)

@@ -43,9 +43,9 @@ class SimpleCNN(nn.Module):
             x = mark(self, f"conv{index}", nn.relu(x))
             x = layers.max_pool(x, window=2, stride=2)
         x = x.reshape(x.shape[0], -1)
-        x = nn.Dropout(self.flatten_drop_rate, deterministic=not train)(x)
+        x = layers.Dropout(self.flatten_drop_rate, deterministic=not train)(x)
         x = nn.relu(layers.Dense(self.hidden, dtype=self.dtype, name="fc1")(x))
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+        x = layers.Dropout(self.drop_rate, deterministic=not train)(x)
         if not self.num_classes:
             return x
         return layers.Dense(self.num_classes, dtype=self.dtype, name="fc2")(x)

@@ -82,7 +82,7 @@ class SqueezeNet(nn.Module):
         x = mark(self, f"features.{position}", x)
         if not self.num_classes:
             return layers.global_average_pool(x)
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+        x = layers.Dropout(self.drop_rate, deterministic=not train)(x)
         x = layers.Conv(
             self.num_classes,
             kernel_size=1,

@@ -55,12 +55,12 @@ class ThreeBlockCNN(nn.Module):
                 x = layers.Conv(width, padding=1, dtype=self.dtype, name=name)(x)
                 x = norm_relu(x, f"bn{block}_{index}")
             x = layers.max_pool(mark(self, name, x), window=2, stride=2)
-            x = nn.Dropout(
+            x = layers.Dropout(
                 self.block_drop_rate, broadcast_dims=dropped_together, deterministic=not train
             )(x)
         x = x.reshape(x.shape[0], -1)
         x = norm_relu(layers.Dense(self.hidden, dtype=self.dtype, name="fc1")(x), "bn_fc1")
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+        x = layers.Dropout(self.drop_rate, deterministic=not train)(x)
         if not self.num_classes:
             return x
         return layers.Dense(self.num_classes, dtype=self.dtype, name="fc2")(x)

@@ -36,7 +36,7 @@ class DenseLayers(nn.Module):
             height, width = (max(7, size) for size in x.shape[1:3])
             x = layers.adaptive_average_pool(x, output_size=(height, width))
         x = nn.relu(conv(kernel_size=7, name="fc1")(x))
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+        x = layers.Dropout(self.drop_rate, deterministic=not train)(x)
         return nn.relu(conv(kernel_size=1, name="fc2")(x))
 
 
@@ -56,7 +56,7 @@ class Classifier(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Map [N, C] to [N, num_classes]."""
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+        x = layers.Dropout(self.drop_rate, deterministic=not train)(x)
         return layers.Dense(
             self.num_classes, dtype=self.dtype, kernel_init=initializers.normal(0.01), name="fc"
         )(x)

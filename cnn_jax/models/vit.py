@@ -86,9 +86,9 @@ class EncoderBlock(nn.Module):
         feed_forward = FeedForward(4 * tokens.shape[-1], dtype=self.dtype, name="mlp")
 
         def drop_path(x):
-            return nn.Dropout(self.drop_path_rate, broadcast_dims=(1, 2), deterministic=not train)(
-                x
-            )
+            return layers.Dropout(
+                self.drop_path_rate, broadcast_dims=(1, 2), deterministic=not train
+            )(x)
 
         tokens = tokens + drop_path(attention(norm(name="norm1")(tokens)))
         return tokens + drop_path(feed_forward(norm(name="norm2")(tokens)))
@@ -145,7 +145,7 @@ class VisionTransformer(nn.Module):
         x = layers.LayerNorm(dtype=self.dtype, name="norm")(tokens)[:, 0]
         if not self.num_classes:
             return x
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+        x = layers.Dropout(self.drop_rate, deterministic=not train)(x)
         return layers.Dense(
             self.num_classes, kernel_init=truncated_normal(0.02), dtype=self.dtype, name="head"
         )(x)

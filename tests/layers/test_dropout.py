@@ -89,8 +89,8 @@ class TwoDropouts(nn.Module):
 
     @nn.compact
     def __call__(self, x, *, train: bool = False):
-        first = nn.Dropout(0.5, deterministic=not train)(x)
-        second = nn.Dropout(0.5, deterministic=not train)(x)
+        first = layers.Dropout(0.5, deterministic=not train)(x)
+        second = layers.Dropout(0.5, deterministic=not train)(x)
         return first, second
 
 

@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 from flax.traverse_util import unflatten_dict
 
+from cnn_jax import layers
 from cnn_jax.inspect.program import trace
 from cnn_jax.models import VARIANTS, create_model
 from cnn_jax.models.features import extract_features
@@ -238,7 +239,7 @@ def test_no_two_blocks_share_a_drop_path_mask(name):
 
     def intercept(call, args, kwargs, context):
         module = context.module
-        if isinstance(module, nn.Dropout) and module.broadcast_dims and module.rate > 0:
+        if isinstance(module, layers.Dropout) and module.broadcast_dims and module.rate > 0:
             key = kwargs.get("rng", args[2] if len(args) > 2 else None)
             drawn.append((key if key is not None else module.make_rng("dropout"), module, args[0]))
         return call(*args, **kwargs)
