@@ -1,41 +1,45 @@
-"""Checkpoints of the training state: asynchronous, the last ones and the best."""
+"""Checkpoints of the training state: asynchronous, the last ones and the best.
+
+    12/  18/     a checkpoint each, by its step, with a manifest of its files
+    scrap/       what is being written or removed, of no worth when nobody is at it
+    damaged/     checkpoints that no longer agree with their manifest, set aside
+
+A checkpoint is written in `scrap` while training goes on, and moved out of it when all of it and
+its manifest are on disk; it is moved back there to be removed. So whatever has a step for its name
+has been whole, whenever the process was killed. Orbax restores flipped bytes without an error;
+nothing is restored here that does not agree with its manifest.
+"""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import jax
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from cnn_jax.averaging import averaged
 from cnn_jax.errors import InputError
+from cnn_jax.manifest import damage, write_manifest
 from cnn_jax.state import TrainState
 
-_TRASH = "trash"
+_SCRAP, _DAMAGED = "scrap", "damaged"
 
 
 class Checkpoints:
     """The checkpoints of one run, each a training state and a small record in JSON.
 
-    The two latest and the best are kept. A checkpoint appears whole or not at all: it is written
-    under a temporary name while training goes on, and renamed when complete.
+    The two latest are kept, and what was the best at each of them. Reading touches nothing.
     """
 
     def __init__(self, directory: Path):
-        """Open, and create if need be, the checkpoints in a directory."""
+        """Open the checkpoints in a directory, which the first one makes."""
         self._directory = Path(directory).absolute()
-        self._best = _KeepStep()
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=preservation_policy.AnyPreservationPolicy(
-                [preservation_policy.LatestN(2), self._best]
-            ),
-            # A kill while an old step is being removed leaves half of it under its own name;
-            # moved to the trash first, it no longer passes for a step.
-            todelete_subdir=_TRASH,
-            cleanup_tmp_directories=True,
-        )
-        self._manager = ocp.CheckpointManager(self._directory, options=options)
+        self._checkpointer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+        self._saving: Future | None = None
+        self._writes = False
+        self._best_at: dict[int, int | None] = {}
 
     def save(self, state: TrainState, record: dict, *, best_step: int | None) -> None:
         """Begin to save a state; returns when the arrays are copied and may be donated.
@@ -44,19 +48,62 @@ class Checkpoints:
             state: the state; its step names the checkpoint.
             record: of JSON's types, saved with it.
             best_step: the step of the checkpoint to keep as the best; None for none yet.
+
+        Raises:
+            OSError: this checkpoint or the one before cannot be written. Orbax raises other
+                errors, too.
         """
-        self._best.step = best_step
-        self._manager.save(
-            int(state.step),
+        self.wait()
+        self._writes = True
+        self._remove_scrap()
+        step = int(state.step)
+        self._best_at[step] = best_step
+        self._checkpointer.save(
+            self._directory / _SCRAP / str(step),
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)
             ),
         )
+        self._saving = self._background.submit(self._complete, step)
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints, the latest last."""
+        if not self._directory.is_dir():
+            return []
+        return sorted(int(path.name) for path in self._directory.iterdir() if path.name.isdigit())
 
     @property
     def latest_step(self) -> int | None:
         """Step of the latest checkpoint; None where there is none."""
-        return self._manager.latest_step()
+        return max(self.steps, default=None)
+
+    def recover(self, say: Callable[[str], None]) -> int | None:
+        """Find the latest sound checkpoint, and set aside those that are damaged.
+
+        For the one process that goes on with the run.
+
+        Args:
+            say: is told of each that is damaged, and why.
+
+        Returns:
+            The step; None where no checkpoint has been made.
+
+        Raises:
+            InputError: there are checkpoints, and all are damaged; nothing is moved then.
+        """
+        self._remove_scrap()
+        damaged = {step: why for step in self.steps if (why := self._damage(step))}
+        if damaged and len(damaged) == len(self.steps):
+            reasons = "; ".join(f"of step {step}, {why}" for step, why in damaged.items())
+            raise InputError(
+                f"every checkpoint in {self._directory} is damaged ({reasons}): put a copy of one "
+                "in its place, or begin the run anew (--overwrite)"
+            )
+        for step, why in damaged.items():
+            place = self._set_aside(step)
+            say(f"the checkpoint of step {step:,} is damaged ({why}): it is now {place}")
+        return self.latest_step
 
     def restore(self, step: int, abstract: TrainState) -> tuple[TrainState, dict]:
         """Restore the checkpoint of a step.
@@ -70,13 +117,14 @@ class Checkpoints:
             The state and the record.
 
         Raises:
-            InputError: the checkpoint is not there, or not of such a state.
+            InputError: the checkpoint is not there, is damaged, or is not of such a state.
         """
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, abstract)
         args = ocp.args.Composite(
             state=ocp.args.StandardRestore(target), record=ocp.args.JsonRestore()
         )
         restored = self._restore(step, args)
+        self._best_at[step] = restored.record.get("best_step")
         return restored.state, restored.record
 
     def restore_variables(self, step: int) -> dict:
@@ -87,6 +135,9 @@ class Checkpoints:
 
         Returns:
             `params`, averaged where the optimizer kept an average, and `batch_stats`.
+
+        Raises:
+            InputError: the checkpoint is not there, or is damaged.
         """
         args = ocp.args.Composite(state=ocp.args.StandardRestore())
         state = self._restore(step, args).state
@@ -96,21 +147,62 @@ class Checkpoints:
         }
 
     def restore_record(self, step: int) -> dict:
-        """Restore the record saved with the checkpoint of a step."""
+        """Restore the record saved with the checkpoint of a step.
+
+        Raises:
+            InputError: the checkpoint is not there, or is damaged.
+        """
         return self._restore(step, ocp.args.Composite(record=ocp.args.JsonRestore())).record
 
     def wait(self) -> None:
-        """Wait until what has been saved is on disk."""
-        self._manager.wait_until_finished()
+        """Wait until what has been saved is on disk; raises what came of it."""
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            saving.result()
 
     def close(self) -> None:
-        """Wait until all is on disk, and empty the trash."""
-        self._manager.close()
-        shutil.rmtree(self._directory / _TRASH, ignore_errors=True)
+        """Wait until all is on disk, or has failed to come there."""
+        try:
+            self.wait()
+            self._checkpointer.close()
+        finally:
+            self._background.shutdown()
+            if self._writes:
+                self._remove_scrap()
+
+    def _complete(self, step: int) -> None:
+        """Bring a checkpoint to its place once Orbax has written it, and then remove older ones."""
+        self._checkpointer.wait_until_finished()
+        written = self._directory / _SCRAP / str(step)
+        write_manifest(written)
+        written.rename(self._directory / written.name)
+        latest = self.steps[-2:]
+        kept = {*latest, *(self._best_at.get(each) for each in latest)}
+        for old in set(self.steps) - kept:
+            (self._directory / str(old)).rename(self._directory / _SCRAP / str(old))
+        self._remove_scrap()
+
+    def _remove_scrap(self) -> None:
+        shutil.rmtree(self._directory / _SCRAP, ignore_errors=True)
+
+    def _damage(self, step: int) -> str | None:
+        return damage(self._directory / str(step))
+
+    def _set_aside(self, step: int) -> Path:
+        folder = self._directory / _DAMAGED
+        folder.mkdir(exist_ok=True)
+        taken = sum(path.name.split("-")[0] == str(step) for path in folder.iterdir())
+        place = folder / (f"{step}-{taken + 1}" if taken else str(step))
+        return (self._directory / str(step)).rename(place)
 
     def _restore(self, step: int, args: ocp.args.Composite) -> ocp.args.Composite:
+        if (why := self._damage(step)) and step in self.steps:
+            raise InputError(
+                f"the checkpoint of step {step} in {self._directory} is damaged ({why}): continue "
+                "the run (--resume), which sets it aside and goes on from the one before"
+            )
         try:
-            return self._manager.restore(step, args=args)
+            return self._checkpointer.restore(self._directory / str(step), args=args)
         except (ValueError, KeyError, FileNotFoundError) as error:
             reason = str(error).strip().splitlines()[0]
             raise InputError(
@@ -123,12 +215,3 @@ class Checkpoints:
 
     def __exit__(self, *exception) -> None:
         self.close()
-
-
-class _KeepStep(preservation_policy.PreservationPolicy):
-    """Keeps one step, whichever is named at the time."""
-
-    step: int | None = None
-
-    def should_preserve(self, checkpoints: Sequence, *, context) -> Sequence[bool]:
-        return [checkpoint.step == self.step for checkpoint in checkpoints]

@@ -5,18 +5,18 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import jax
 import numpy as np
 import optax
-from tensorboardX import SummaryWriter
 
 from cnn_jax import rundir
 from cnn_jax.data.batches import batch_positions
 from cnn_jax.evaluate import Evaluation
+from cnn_jax.events import figure, open_events
 from cnn_jax.metrics import Tally
 from cnn_jax.plateau import Plateau, Stopping
 from cnn_jax.progress import Reporter
@@ -61,6 +61,27 @@ def progress_from(record: dict) -> Progress:
     return Progress(**{**record, **{name: make(**record[name]) for name, make in parts.items()}})
 
 
+def with_best_of(progress: Progress, records: Iterable[dict], *, monitor: str) -> Progress:
+    """Take the best of some epochs for the best, where what was the best is lost.
+
+    Args:
+        progress: where the run stands.
+        records: those epochs' records in the metrics file; of equals the latest is the best.
+        monitor: the metric.
+
+    Returns:
+        The progress, with no best where no epoch has that metric.
+
+    >>> records = [{"step": 6, "train_loss": 0.5}, {"step": 12, "train_loss": 0.7}]
+    >>> with_best_of(Progress(best_step=9), records, monitor="train_loss").best_step
+    6
+    """
+    sign = -1 if monitor_mode(monitor) == "min" else 1
+    values = [(sign * record[monitor], record["step"]) for record in records if monitor in record]
+    value, step = max(values, default=(None, None))
+    return replace(progress, best_step=step, best_value=value if value is None else sign * value)
+
+
 class Journal:
     """Keeps the tallies of a run, and writes them to the metrics file, TensorBoard and terminal."""
 
@@ -90,7 +111,7 @@ class Journal:
         self._recipe, self._schedule, self._reporter = recipe, schedule, reporter
         self._pending: deque[tuple[int, dict]] = deque()
         self._file = rundir.reopen_metrics(workdir, step=step)
-        self._events = SummaryWriter(str(workdir / rundir.TENSORBOARD), purge_step=step + 1)
+        self._events = open_events(workdir / rundir.TENSORBOARD, step=step + 1)
         self._began = began - progress.seconds
         self._last = time.monotonic(), step  # when the last line was written, and at which step
         self._epoch_began = self._last
@@ -115,6 +136,7 @@ class Journal:
             self._take_oldest()
         self._file.flush()
         os.fsync(self._file.fileno())
+        self._events.flush()
 
     def end_epoch(self, step: int, epoch: int, validation: Evaluation | None) -> None:
         """Write the record of an epoch, and judge what follows from it.
@@ -244,4 +266,4 @@ class Journal:
         self._file.write(json.dumps(record) + "\n")
         for name, value in record.items():
             if name != "step":
-                self._events.add_scalar(name, value, record["step"])
+                self._events.write_event(figure(name, value, step=record["step"]))

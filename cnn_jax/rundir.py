@@ -1,5 +1,6 @@
 """The run directory: whose it is, and its metrics file.
 
+lock             held while a process runs in the directory
 recipe.json      the recipe, readable
 parameters.csv   what the optimizer does to each parameter
 metrics.jsonl    a line every `log_every` steps and one an epoch
@@ -20,8 +21,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from cnn_jax.errors import InputError
+from cnn_jax.locks import locked
 from cnn_jax.recipe import differences
 
+LOCK = "lock"
 RECIPE = "recipe.json"
 PARAMETERS = "parameters.csv"
 METRICS = "metrics.jsonl"
@@ -36,8 +39,13 @@ _ALL = (
 )  # fmt: skip
 
 
-def open_run(workdir: Path, description: dict, *, resume: bool, overwrite: bool) -> None:
-    """Make a directory the run directory of a recipe.
+@contextmanager
+def opened_run(
+    workdir: Path, description: dict, *, resume: bool, overwrite: bool
+) -> Iterator[None]:
+    """Make a directory the run directory of a recipe, and keep other processes out of it.
+
+    The lock is the operating system's, so it is lifted however the process ends.
 
     Args:
         workdir: the directory; created if need be.
@@ -47,39 +55,34 @@ def open_run(workdir: Path, description: dict, *, resume: bool, overwrite: bool)
         overwrite: whether to remove a run that is there and begin anew.
 
     Raises:
-        InputError: the directory holds something else, a run of another recipe, or a run that
-            the caller has said neither to resume nor to overwrite. Nothing is touched then.
+        InputError: the directory holds something else, a run of another recipe, a run that
+            the caller has said neither to resume nor to overwrite, or one that another process is
+            at. Nothing is touched then.
     """
     if resume and overwrite:
         raise InputError("`resume` and `overwrite` contradict each other: choose one")
     if workdir.exists() and not workdir.is_dir():
         raise InputError(f"`workdir` (={workdir}) is a file: choose a directory")
-    occupied = workdir.exists() and any(workdir.iterdir())
-    if occupied and not (workdir / RECIPE).is_file():
-        raise InputError(
-            f"`workdir` (={workdir}) is not empty and holds no {RECIPE}, so it is no run "
-            "directory: choose an empty or a new one"
-        )
-    if occupied and overwrite:
-        _remove_run(workdir)
-    elif occupied:
-        changes = differences(read_description(workdir)["recipe"], description["recipe"])
-        if changes:
-            raise InputError(
-                f"`workdir` (={workdir}) belongs to another recipe ({'; '.join(changes)}): choose "
-                "another directory, or overwrite the run there (--overwrite)"
-            )
-        if not resume:
-            raise InputError(
-                f"`workdir` (={workdir}) already holds a run of this recipe: continue it "
-                "(--resume), overwrite it (--overwrite), or choose another directory"
-            )
-        return
+    _check_ours(workdir)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"`workdir` (={workdir}) cannot be made: {error.strerror}") from error
-    write_json(workdir / RECIPE, description)
+
+    def refuse() -> None:
+        raise InputError(
+            f"`workdir` (={workdir}) is in use by another process, which trains there: wait for "
+            "it, stop it, or choose another directory"
+        )
+
+    with locked(workdir / LOCK, waiting=refuse, needed=False):
+        if _check_ours(workdir) and overwrite:
+            _remove_run(workdir)
+        elif _check_ours(workdir):
+            _check_same(workdir, description["recipe"], resume=resume)
+        if not (workdir / RECIPE).exists():
+            write_json(workdir / RECIPE, description)
+        yield
 
 
 def read_description(workdir: Path) -> dict:
@@ -142,6 +145,31 @@ def reopen_metrics(workdir: Path, *, step: int) -> TextIO:
     with replacing(workdir / METRICS) as temporary:
         temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
     return (workdir / METRICS).open("a", buffering=1)
+
+
+def _check_ours(workdir: Path) -> bool:
+    """Say whether a run is in a directory; something else in it is an error."""
+    occupied = workdir.exists() and any(path.name != LOCK for path in workdir.iterdir())
+    if occupied and not (workdir / RECIPE).is_file():
+        raise InputError(
+            f"`workdir` (={workdir}) is not empty and holds no {RECIPE}, so it is no run "
+            "directory: choose an empty or a new one"
+        )
+    return occupied
+
+
+def _check_same(workdir: Path, recipe: dict, *, resume: bool) -> None:
+    changes = differences(read_description(workdir)["recipe"], recipe)
+    if changes:
+        raise InputError(
+            f"`workdir` (={workdir}) belongs to another recipe ({'; '.join(changes)}): choose "
+            "another directory, or overwrite the run there (--overwrite)"
+        )
+    if not resume:
+        raise InputError(
+            f"`workdir` (={workdir}) already holds a run of this recipe: continue it "
+            "(--resume), overwrite it (--overwrite), or choose another directory"
+        )
 
 
 def _records(path: Path) -> Iterator[dict]:

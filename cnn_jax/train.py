@@ -21,8 +21,9 @@ from cnn_jax.data.prefetch import prefetched
 from cnn_jax.data.resident import kept_on_device
 from cnn_jax.data.statistics import channel_statistics
 from cnn_jax.evaluate import Evaluation, evaluate, plots
+from cnn_jax.full_disk import full_disk_told
 from cnn_jax.interrupts import Interrupted, Request, stop_requests
-from cnn_jax.journal import Journal, Progress, progress_from
+from cnn_jax.journal import Journal, Progress, progress_from, with_best_of
 from cnn_jax.parameter_rules import table_of
 from cnn_jax.precision import dynamic_loss_scale, with_precision
 from cnn_jax.progress import Reporter
@@ -75,42 +76,60 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
+    mode: str = "jit",
 ) -> Result:
     """Train, checkpoint and evaluate.
 
     Args:
         recipe: what to train, on what, and how.
         workdir: the run directory, made if need be.
-        resume: go on with the run that is there, from its latest checkpoint; begin one if none is.
+        resume: go on with the run that is there, from its latest sound checkpoint, with damaged
+            ones told and set aside; begin one if none is there.
         overwrite: remove the run that is there.
         quiet: print nothing.
+        mode: how it lies on the devices, of `parallel.MODES`; a run may be continued in another.
 
     Returns:
         The result.
 
     Raises:
-        InputError: the recipe cannot be run, or the directory belongs to something else; nothing
-            is touched then.
+        InputError: the recipe cannot be run, or the directory belongs to something else or is in
+            use, or all its checkpoints are damaged; nothing is touched then.
         Interrupted: Ctrl-C or SIGTERM came; the state is saved.
         Diverged: the loss is not finite; the checkpoints before are kept.
+        DiskFull: there is no room for what is to be written; the checkpoints before are kept.
     """
     began, workdir = time.monotonic(), Path(workdir)
     check(recipe)
     if recipe.normalization is None:
         recipe = replace(recipe, normalization=channel_statistics(recipe.data.train))
     description = {"recipe": describe(recipe), "data": recipe.data.arguments}
-    rundir.open_run(workdir, description, resume=resume, overwrite=overwrite)
+    with (
+        full_disk_told(workdir),
+        rundir.opened_run(workdir, description, resume=resume, overwrite=overwrite),
+    ):
+        return _run_in(workdir, recipe, make_engine(recipe, mode), began=began, quiet=quiet)
 
-    engine = make_engine(recipe)
+
+def _run_in(
+    workdir: Path, recipe: Recipe, engine: Engine, *, began: float, quiet: bool
+) -> Result:
+    """Train from the latest sound checkpoint, or from the beginning, and evaluate."""
     with (
         stop_requests() as request,
         Checkpoints(workdir / rundir.CHECKPOINTS) as checkpoints,
         Reporter(total_steps=engine.total_steps, quiet=quiet) as reporter,
     ):
         state, progress = engine.fresh_state(), Progress()
-        if checkpoints.latest_step is not None:
-            state, record = checkpoints.restore(checkpoints.latest_step, state)
+        latest = checkpoints.recover(reporter.say)
+        if latest is not None:
+            state, record = checkpoints.restore(latest, state)
             progress = progress_from(record)
+            if progress.best_step not in (None, *checkpoints.steps):
+                left = [r for r in rundir.read_metrics(workdir) if r["step"] in checkpoints.steps]
+                progress = with_best_of(progress, left, monitor=recipe.monitor)
+                now = "none yet" if progress.best_step is None else f"step {progress.best_step:,}"
+                reporter.say(f"the best checkpoint is lost; of those left the best is {now}")
             reporter.say(f"resuming at step {int(state.step):,} of {engine.total_steps:,}")
         else:
             _introduce(recipe, state, reporter, workdir)
@@ -124,15 +143,17 @@ def run(
             state = _train(recipe, engine, state, batches, journal, checkpoints, request)
         best = journal.progress.best_step
         if best is not None and best != int(state.step):
+            checkpoints.wait()
             state, _ = checkpoints.restore(best, state)
     return _conclude(recipe, engine, state, journal, reporter, workdir)
 
 
-def make_engine(recipe: Recipe) -> Engine:
+def make_engine(recipe: Recipe, mode: str = "jit") -> Engine:
     """Make a recipe ready to run.
 
     Args:
         recipe: a checked recipe with its normalization filled in.
+        mode: how it lies on the devices, of `parallel.MODES`.
 
     Returns:
         The compiled steps and their surroundings; compilation itself happens at the first call.
@@ -141,10 +162,9 @@ def make_engine(recipe: Recipe) -> Engine:
     schedule = recipe.schedule(steps)
     model = with_precision(recipe.model, recipe.precision)
     preprocess = partial(normalize, **asdict(recipe.normalization))
-    mesh = parallel.data_mesh(recipe.batch_size)
-    whole, split = parallel.replicated(mesh), parallel.split(mesh)
-    place = partial(jax.device_put, device=split)
-    train_step = jax.jit(
+    layout = parallel.make_layout(recipe.batch_size, mode)
+    mesh, whole = layout.mesh, parallel.replicated(layout.mesh)
+    train_step = layout.compile_step(
         make_train_step(
             model,
             lambda rate: recipe.optimizer(lambda step: rate * schedule(step)),
@@ -153,9 +173,7 @@ def make_engine(recipe: Recipe) -> Engine:
             preprocess=preprocess,
             augment=recipe.augment,
             mix=with_soft_labels(recipe.mix, recipe.data.num_classes),
-        ),
-        donate_argnums=0,
-        out_shardings=(whole, whole),
+        )
     )
     loss = losses.cross_entropy if recipe.teacher else recipe.loss
     eval_step = jax.jit(
@@ -168,6 +186,7 @@ def make_engine(recipe: Recipe) -> Engine:
         image_shape=recipe.data.image_shape,
         loss_scale=dynamic_loss_scale() if recipe.precision == "float16" else None,
     )
+    key = jax.random.key(recipe.seed)
     return Engine(
         train_step=train_step,
         evaluate=partial(
@@ -175,10 +194,12 @@ def make_engine(recipe: Recipe) -> Engine:
             eval_step,
             # Rounded up to what the devices can share evenly; the last batch is masked anyway.
             batch_size=math.ceil(recipe.eval_batch_size / mesh.size) * mesh.size,
-            place=place,
+            place=partial(jax.device_put, device=parallel.split(mesh)),
         ),
-        place=place,
-        fresh_state=lambda: jax.jit(init, out_shardings=whole)(jax.random.key(recipe.seed)),
+        place=layout.place_batch,
+        fresh_state=lambda: jax.jit(
+            init, out_shardings=layout.state_shardings(jax.eval_shape(init, key))
+        )(key),
         schedule=schedule,
         total_steps=steps,
     )

@@ -58,14 +58,3 @@ def test_a_step_that_is_not_there(tmp_path):
             checkpoints.restore(9, state_at(0))
 
 
-def test_a_torn_checkpoint_is_told(tmp_path):
-    with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(state_at(1), {}, best_step=None)
-    for path in (tmp_path / "1" / "state").rglob("*"):
-        if path.is_file() and path.name == "_METADATA":
-            path.write_bytes(path.read_bytes()[:10])
-    with (
-        Checkpoints(tmp_path) as checkpoints,
-        pytest.raises(InputError, match=r"cannot be restored .*: begin the run anew"),
-    ):
-        checkpoints.restore(1, state_at(0))

@@ -51,7 +51,7 @@ def test_a_run_learns_and_leaves_what_it_promises(recipe, tmp_path):
     assert result.test_accuracy > 0.9
     assert {path.name for path in workdir.iterdir()} == {
         "recipe.json", "parameters.csv", "metrics.jsonl", "result.json", "checkpoints",
-        "tensorboard", "learning_curves.png", "confusion_matrix.png", "predictions.png",
+        "tensorboard", "learning_curves.png", "confusion_matrix.png", "predictions.png", "lock",
     }  # fmt: skip
     figures = json.loads((workdir / "result.json").read_text())
     matrix = np.array(figures["confusion_matrix"])
