@@ -36,7 +36,7 @@ def write_manifest(folder: Path) -> None:
     None
     weights has other bytes than were written
     """
-    content = json.dumps(_described(folder), indent=1) + "\n"
+    content = json.dumps(_described(folder), indent=1)  # no newline that could be lost unnoticed
     with (folder / NAME).open("w") as file:
         file.write(content)
         file.flush()

@@ -14,8 +14,8 @@ if TYPE_CHECKING:  # what needs seconds to import is imported by the commands th
     from cnn_jax.recipe import Recipe
     from cnn_jax.train import Result
 
-# Exit code of a run whose loss is no longer finite.
-DIVERGED = 3
+# Exit codes of a run whose loss is no longer finite, and of one that has no room to write.
+DIVERGED, DISK_FULL = 3, 4
 
 
 @click.command()
@@ -100,15 +100,16 @@ def default_workdir(recipe: "Recipe", model: str) -> Path:
 
 
 def train_or_exit(recipe: "Recipe", workdir: Path, *, resume: bool, overwrite: bool) -> "Result":
-    """Run a recipe; where it diverges say so and exit with `DIVERGED`."""
+    """Run a recipe; where it diverges or fills the disk say so and exit with that code."""
+    from cnn_jax.full_disk import DiskFull
     from cnn_jax.journal import Diverged
     from cnn_jax.train import run
 
     try:
         return run(recipe, workdir, resume=resume, overwrite=overwrite)
-    except Diverged as error:
+    except (Diverged, DiskFull) as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
-        sys.exit(DIVERGED)
+        sys.exit(DISK_FULL if isinstance(error, DiskFull) else DIVERGED)
 
 
 def check_picture(path: Path) -> None:
