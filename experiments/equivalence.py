@@ -1,0 +1,131 @@
+"""Every mode and number of devices computes what one device does: a table of the differences.
+
+    python experiments/equivalence.py
+
+Each row is a process of its own with so many virtual devices of the CPU. It trains a small CNN with
+BatchNorm, dropout and augmentation for 50 steps on the digits, a batch of 64 shared by the devices,
+and evaluates it on 1,003 images, which no number of devices divides. Compared with one device are
+the losses of the steps, which images were in each batch, and how many were evaluated.
+
+Measured: NOTHING YET
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from cnn_jax.cli import call
+
+BATCH_SIZE, EVALUATED = 64, 1003
+# Mode and devices; the first is what the others are compared with.
+ROWS = (("jit", 1), ("jit", 8), ("fsdp", 8), ("pmap", 8), ("pmap_local_norm", 8))
+
+
+def losses_of(mode: str, *, steps: int) -> dict[str, np.ndarray]:
+    """Train in this process, on all of its devices.
+
+    Args:
+        mode: of `cnn_jax.parallel.MODES`.
+        steps: how many.
+
+    Returns:
+        `losses` [steps], `ids` [steps, batch], and of the evaluation `correct` and `count`; and
+        `largest`, the most bytes of the state on one device.
+    """
+    import jax
+
+    from cnn_jax import Recipe, augment, create_model, load_data, optim, schedules
+    from cnn_jax.data.batches import train_batch
+    from cnn_jax.data.statistics import channel_statistics
+    from cnn_jax.train import make_engine
+
+    digits = load_data("digits", validation=0, test=EVALUATED)
+    model = create_model(
+        "three_block_cnn", num_classes=10, in_channels=1, widths=(8, 8, 8), hidden=32,
+        block_drop_rate=0.1, drop_rate=0.3,
+    )
+    recipe = Recipe(
+        model=model,
+        data=digits,
+        optimizer=partial(optim.sgd, momentum=0.9),
+        schedule=partial(schedules.constant, learning_rate=0.01),
+        augment=(augment.random_flip, partial(augment.shifted_crop, padding=1)),
+        normalization=channel_statistics(digits.train),
+        batch_size=BATCH_SIZE,
+    )
+    engine = make_engine(recipe, mode)
+    state, losses, ids = engine.fresh_state(), [], []
+    largest = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state.params))
+    for step in range(steps):
+        batch = train_batch(digits.train, 0, step, batch_size=BATCH_SIZE)
+        ids.append(batch["id"])
+        state, metrics = engine.train_step(state, engine.place(batch))
+        losses.append(float(metrics["loss"]) / int(metrics["count"]))
+    tally = engine.evaluate(state.averaged_variables, digits.test).tally
+    return {
+        "losses": np.array(losses),
+        "ids": np.array(ids),
+        "correct": np.array(tally.correct),
+        "count": np.array(tally.count),
+        "largest": np.array(largest),
+    }
+
+
+def in_a_process(mode: str, devices: int, *, steps: int) -> dict[str, np.ndarray]:
+    """Do `losses_of` in a process with so many virtual devices."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "losses.npz"
+        command = [sys.executable, __file__, "one", mode, str(file), "--steps", str(steps)]
+        subprocess.run(command, env=environment, check=True)
+        return dict(np.load(file))
+
+
+@click.group(invoke_without_command=True, help=__doc__)
+@click.option("--steps", default=50)
+@click.pass_context
+def main(context: click.Context, steps: int) -> None:
+    """Compare all modes."""
+    if context.invoked_subcommand:
+        return
+    table = Table(title=f"{steps} steps, compared with one device", title_justify="left")
+    names = ("mode", "devices", "losses differ by", "same images", "evaluated", "right")
+    for name in (*names, "parameters on a device"):
+        table.add_column(name, justify="left" if name == "mode" else "right")
+    first = None
+    for mode, devices in ROWS:
+        found = in_a_process(mode, devices, steps=steps)
+        first = first or found
+        difference = np.max(np.abs(found["losses"] / first["losses"] - 1))
+        table.add_row(
+            mode,
+            str(devices),
+            f"{difference:.1e}",
+            "yes" if np.array_equal(found["ids"], first["ids"]) else "NO",
+            f"{found['count']:,}",
+            f"{found['correct']:,}",
+            f"{found['largest'] / 1e3:,.0f} kB",
+        )
+    Console(width=120).print(table)
+
+
+@main.command(hidden=True)
+@click.argument("mode")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--steps", default=50)
+def one(mode: str, file: Path, steps: int) -> None:
+    """Train in this process, and write what came of it."""
+    np.savez(file, **losses_of(mode, steps=steps))
+
+
+if __name__ == "__main__":
+    sys.exit(call(main))
