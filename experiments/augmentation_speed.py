@@ -14,7 +14,21 @@ median of several.
 | RandAugment | 2 operations of level 9 | the same | 2 operations, factor 0.3 |
 | CutMix | alpha 1 | the same | the same |
 
-Measured: NOTHING YET
+Measured on 2 CPU cores that other work shared, images a second:
+
+| kind | size | cnn_jax | torchvision | Keras |
+|---|---:|---:|---:|---:|
+| flip + crop | 32 | 293,982 | 18,778 | 14,598 |
+| training set | 32 | 22,371 | 6,178 | 2,460 |
+| RandAugment | 32 | 49,100 | 10,150 | 336 |
+| CutMix | 32 | 316,571 | 18,149 | 316,449 |
+| flip + crop | 224 | 2,984 | 1,904 | 229 |
+| training set | 224 | 663 | 663 | 125 |
+| RandAugment | 224 | 318 | 1,427 | 5 |
+| CutMix | 224 | 4,372 | 1,082 | 3,506 |
+
+On a CPU, Pillow is faster at RandAugment of large images: it does one operation, where a batch in
+one program does a part of each. No GPU was at hand, which this is made for.
 """
 
 import importlib
