@@ -1,0 +1,203 @@
+"""A run that cannot be broken: killed, damaged, signalled, met by another, or out of space."""
+
+import shutil
+import signal
+import subprocess
+from dataclasses import replace
+from functools import partial
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from cnn_jax import data, journal, rundir, schedules, train_command
+from cnn_jax.checkpoints import Checkpoints
+from cnn_jax.errors import InputError
+from cnn_jax.full_disk import DiskFull
+from cnn_jax.interrupts import Interrupted
+from cnn_jax.locks import locked
+from cnn_jax.train import make_engine, run
+from cnn_jax.trained import load_run
+from experiments import kill_runs
+from tests.conftest import ROOT, python
+
+
+def metrics_of(workdir):
+    """The metrics file but for the times."""
+    times = ("seconds", "images_per_second")
+    return [
+        {name: value for name, value in record.items() if name not in times}
+        for record in rundir.read_metrics(workdir)
+    ]
+
+
+def flip(path):
+    """Flip the last bit of a file."""
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path):
+    """Four kills: at the start, twice in the training, at the end. All arrays, all records."""
+    program = ROOT / "experiments" / "kill_runs.py"
+    arguments = ("--kills", 4, "--epochs", 3, "--workdir", tmp_path)
+    done = python("-W", "ignore", program, *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "equal to the bit" in done.stdout
+    assert "training" in done.stdout
+
+    recipe = kill_runs.make_recipe(data.load("digits"), epochs=3)
+    fresh, states, records = make_engine(recipe).fresh_state(), [], []
+    for workdir in (tmp_path / "straight", tmp_path / "killed"):
+        checkpoints = Checkpoints(workdir / "checkpoints")
+        state, record = checkpoints.restore(checkpoints.latest_step, fresh)
+        states.append(state.replace(key=jax.random.key_data(state.key)))
+        records.append({name: value for name, value in record.items() if name != "seconds"})
+    chex.assert_trees_all_equal(*states)
+    assert records[0] == records[1]
+    assert records[0]["plateau"]["scale"] == pytest.approx(0.9**2)
+    assert records[0]["stopping"]["waited"] == 2
+    assert states[0].loss_scale.scale < 2**16  # it has overflown
+    metrics = metrics_of(tmp_path / "killed")
+    assert metrics == metrics_of(tmp_path / "straight")
+    steps = [record["step"] for record in metrics if "epoch" not in record]
+    assert steps == list(range(1, 122))  # 3 x 1293 / 32 = 121.2
+    assert [record["epoch"] for record in metrics if "epoch" in record] == [1, 2, 3]
+
+
+def test_a_run_goes_on_from_the_step_before_a_damaged_one(recipe, tmp_path, capsys):
+    workdir, folder = tmp_path / "run", tmp_path / "run" / "checkpoints"
+    first = run(recipe, workdir, quiet=True)
+    metrics = metrics_of(workdir)
+    flip(max((folder / "12" / "state" / "d").iterdir()))
+    with pytest.raises(InputError, match=r"step 12 in .* is damaged \(state/d/.*--resume"):
+        load_run(workdir)
+    again = run(recipe, workdir, resume=True)
+    said = capsys.readouterr().out
+    assert "the checkpoint of step 12 is damaged (state/d/" in said
+    assert f"): it is now {folder}/damaged/12" in said
+    assert "resuming at step 6 of 12" in said
+    assert metrics_of(workdir) == metrics
+    jax.tree.map(np.testing.assert_array_equal, first.state.params, again.state.params)
+    assert again.figures["best"] == first.figures["best"]
+    assert {path.name for path in folder.iterdir()} == {"6", "12", "damaged"}
+    assert load_run(workdir).step == first.figures["step"]
+
+    for step in ("6", "12"):
+        (folder / step / "manifest.json").unlink()
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+    with pytest.raises(InputError, match=rf"every checkpoint in {folder} is damaged"):
+        run(recipe, workdir, resume=True, quiet=True)
+    assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
+
+
+def test_where_the_best_is_damaged_it_is_the_best_of_those_left(recipe, tmp_path, capsys):
+    recipe = replace(recipe, epochs=6, schedule=partial(schedules.constant, learning_rate=3.0))
+    workdir, folder = tmp_path / "run", tmp_path / "run" / "checkpoints"
+    first = run(recipe, workdir, quiet=True)
+    best, last = first.figures["step"], first.figures["total_steps"]
+    assert best != last
+    shutil.rmtree(folder / str(best) / "record")
+    again = run(recipe, workdir, resume=True)
+    left = {
+        record["step"]: record["validation_accuracy"]
+        for record in first.history
+        if (folder / str(record["step"])).is_dir()
+    }
+    expected = max(left, key=lambda step: (left[step], step))
+    assert best not in left
+    assert last in left
+    said = capsys.readouterr().out
+    assert f"of those left the best is step {expected}" in said
+    assert (again.figures["step"], again.figures["best"]) == (expected, left[expected])
+
+
+def test_two_runs_never_share_a_directory(recipe, tmp_path):
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    with locked(workdir / "lock"):
+        for options in ({}, {"resume": True}, {"overwrite": True}):
+            with pytest.raises(InputError) as refused:
+                run(recipe, workdir, quiet=True, **options)
+            assert str(refused.value) == (
+                f"`workdir` (={workdir}) is in use by another process, which trains there: wait "
+                "for it, stop it, or choose another directory"
+            )
+    assert [path.name for path in workdir.iterdir()] == ["lock"]
+
+
+@pytest.mark.parametrize("during", ["note", "record", "end_epoch"])
+def test_a_signal_is_obeyed_within_two_steps_and_a_save(recipe, tmp_path, monkeypatch, during):
+    """Whether it comes in a step, in a save, or in an evaluation."""
+    original, counted = getattr(journal.Journal, during), {"step": 0, "signal": None, "saves": 0}
+    note, save = journal.Journal.note, Checkpoints.save
+
+    def counting_note(self, step, metrics):
+        counted["step"] = step
+        note(self, step, metrics)
+
+    def counting_save(self, *args, **options):
+        counted["saves"] += counted["signal"] is not None
+        save(self, *args, **options)
+
+    def signalling(self, *args):
+        result = counting_note(self, *args) if during == "note" else original(self, *args)
+        if counted["signal"] is None and counted["step"] >= 5:
+            counted["signal"] = counted["step"]
+            signal.raise_signal(signal.SIGTERM)
+        return result
+
+    monkeypatch.setattr(journal.Journal, "note", counting_note)
+    monkeypatch.setattr(journal.Journal, during, signalling)
+    monkeypatch.setattr(Checkpoints, "save", counting_save)
+    with pytest.raises(Interrupted) as stopped:
+        run(replace(recipe, checkpoint_every=5), tmp_path / "run", quiet=True)
+    assert stopped.value.step == counted["step"] <= counted["signal"] + 2
+    assert counted["saves"] <= 2  # the one that was about to begin, and the last
+    assert Checkpoints(tmp_path / "run" / "checkpoints").latest_step == counted["step"]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of a megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("a disk of its own cannot be mounted here")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_full_disk_ends_the_run_and_keeps_its_checkpoints(
+    recipe, tmp_path, small_disk, monkeypatch
+):
+    straight = run(recipe, tmp_path / "straight", quiet=True)
+    workdir, ballast, note = small_disk / "run", small_disk / "ballast", journal.Journal.note
+
+    def note_and_fill(self, step, metrics):
+        note(self, step, metrics)
+        if step == 8:  # the checkpoint of step 6 is on its way, if not there
+            while not (workdir / "checkpoints" / "6").exists():
+                pass
+            with pytest.raises(OSError, match="No space left"), ballast.open("wb", 0) as file:
+                while True:
+                    file.write(bytes(4096))
+
+    monkeypatch.setattr(journal.Journal, "note", note_and_fill)
+    with pytest.raises(DiskFull) as full:
+        run(recipe, workdir, quiet=True)
+    assert str(full.value).startswith(f"the disk of {workdir} is full (")
+    assert "make room, and continue the run (--resume)" in str(full.value)
+    assert {path.name for path in (workdir / "checkpoints").iterdir()} == {"6"}
+
+    with pytest.raises(SystemExit) as left:
+        train_command.train_or_exit(recipe, workdir, resume=True, overwrite=False)
+    assert left.value.code == 4
+
+    monkeypatch.undo()
+    ballast.unlink()
+    resumed = run(recipe, workdir, resume=True, quiet=True)
+    jax.tree.map(np.testing.assert_array_equal, straight.state.params, resumed.state.params)
+    assert metrics_of(workdir) == metrics_of(tmp_path / "straight")
