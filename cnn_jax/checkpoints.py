@@ -26,6 +26,13 @@ from cnn_jax.state import TrainState
 _SCRAP, _DAMAGED = "scrap", "damaged"
 
 
+def steps_in(directory: Path) -> list[int]:
+    """List the steps of the checkpoints in a directory, the latest last; none in one not there."""
+    if not directory.is_dir():
+        return []
+    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdigit())
+
+
 class Checkpoints:
     """The checkpoints of one run, each a training state and a small record in JSON.
 
@@ -69,9 +76,7 @@ class Checkpoints:
     @property
     def steps(self) -> list[int]:
         """Steps of the checkpoints, the latest last."""
-        if not self._directory.is_dir():
-            return []
-        return sorted(int(path.name) for path in self._directory.iterdir() if path.name.isdigit())
+        return steps_in(self._directory)
 
     @property
     def latest_step(self) -> int | None:

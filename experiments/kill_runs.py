@@ -27,7 +27,7 @@ import jax
 import numpy as np
 
 from cnn_jax import averaging, create_model, gradients, load_data, optim, rundir
-from cnn_jax.checkpoints import Checkpoints
+from cnn_jax.checkpoints import Checkpoints, steps_in
 from cnn_jax.cli import call
 from cnn_jax.data import Dataset
 from cnn_jax.data.batches import total_steps
@@ -195,7 +195,7 @@ def main(kills: int, epochs: int, seed: int, workdir: Path) -> None:
             continue
         done[what] += 1
         folder = killed / rundir.CHECKPOINTS
-        kept = Checkpoints(folder).steps
+        kept = steps_in(folder)
         unsound = {each: why for each in kept if (why := damage(folder / str(each)))}
         if unsound:
             raise SystemExit(f"damaged by a kill: {unsound}")
