@@ -106,7 +106,7 @@ def experiment(make_recipe: Callable | dict[str, Callable], *, data: str, name: 
     @click.option("--epochs", type=int, help="Other than the experiment's own.")
     @click.option("--seeds", type=int, default=1, help="How many seeds, from 0.")
     @run_options
-    def command(data, recipe, epochs, seeds, workdir, resume, overwrite, **options):
+    def command(data, recipe, epochs, seeds, workdir, resume, overwrite, mode, **options):
         dataset = load(data, options)
         given = {} if epochs is None else {"epochs": epochs}
         workdir = workdir or Path("runs") / "-".join(filter(None, (name, recipe)))
@@ -114,7 +114,7 @@ def experiment(make_recipe: Callable | dict[str, Callable], *, data: str, name: 
         for seed in range(seeds):
             directory = workdir / f"seed-{seed}" if seeds > 1 else workdir
             made = makers[recipe](dataset, seed=seed, **given)
-            result = train_or_exit(made, directory, resume=resume, overwrite=overwrite)
+            result = train_or_exit(made, directory, resume=resume, overwrite=overwrite, mode=mode)
             accuracies.append(100 * result.test_accuracy)
             seconds.append(result.figures["seconds"])
         if seeds > 1:

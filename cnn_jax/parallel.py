@@ -25,7 +25,7 @@ _AXES = {"pmap": DATA, "pmap_local_norm": REPLICA}
 MODES = ("jit", "fsdp", *_AXES)
 
 # Smaller arrays are not worth the messages that splitting them takes.
-_LEAST_SPLIT = 1024
+_LEAST_SPLIT = 256
 
 
 @dataclass(frozen=True)

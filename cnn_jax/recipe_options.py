@@ -21,6 +21,7 @@ from cnn_jax import (
     schedules,
 )
 from cnn_jax.errors import InputError
+from cnn_jax.parallel import MODES
 from cnn_jax.parameter_rules import Rule, by_path
 from cnn_jax.plateau import lower_on_plateau, stop_early
 from cnn_jax.precision import TYPES
@@ -120,6 +121,9 @@ run_options = _added(
         ),
         click.option("--resume", is_flag=True, help="Continue the run that is there."),
         click.option("--overwrite", is_flag=True, help="Remove the run that is there."),
+        click.option(
+            "--mode", type=click.Choice(MODES), default="jit", help="Of using several devices."
+        ),
     ]
 )
 

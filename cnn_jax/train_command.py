@@ -22,14 +22,14 @@ DIVERGED, DISK_FULL = 3, 4
 @recipe_options.recipe_options
 @click.option("--checkpoint-every", type=int, help="Steps.  [default: once an epoch]")
 @recipe_options.run_options
-def train(workdir: Path | None, resume: bool, overwrite: bool, **options) -> None:
+def train(workdir: Path | None, resume: bool, overwrite: bool, mode: str, **options) -> None:
     """Train a model, and evaluate it on the test images.
 
     Without options: the small CNN on scikit-learn's handwritten digits.
     """
     recipe = recipe_options.recipe_from(**options)
     workdir = workdir or default_workdir(recipe, options["model"])
-    train_or_exit(recipe, workdir, resume=resume, overwrite=overwrite)
+    train_or_exit(recipe, workdir, resume=resume, overwrite=overwrite, mode=mode)
 
 
 @click.command()
@@ -99,14 +99,14 @@ def default_workdir(recipe: "Recipe", model: str) -> Path:
     return Path("runs") / f"{recipe.data.name.replace(':', '-')}-{model}"
 
 
-def train_or_exit(recipe: "Recipe", workdir: Path, *, resume: bool, overwrite: bool) -> "Result":
-    """Run a recipe; where it diverges or fills the disk say so and exit with that code."""
+def train_or_exit(recipe: "Recipe", workdir: Path, **options) -> "Result":
+    """Run a recipe with options of `train.run`; a divergence or a full disk has its exit code."""
     from cnn_jax.full_disk import DiskFull
     from cnn_jax.journal import Diverged
     from cnn_jax.train import run
 
     try:
-        return run(recipe, workdir, resume=resume, overwrite=overwrite)
+        return run(recipe, workdir, **options)
     except (Diverged, DiskFull) as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
         sys.exit(DISK_FULL if isinstance(error, DiskFull) else DIVERGED)

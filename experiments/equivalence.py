@@ -5,9 +5,21 @@
 Each row is a process of its own with so many virtual devices of the CPU. It trains a small CNN with
 BatchNorm, dropout and augmentation for 50 steps on the digits, a batch of 64 shared by the devices,
 and evaluates it on 1,003 images, which no number of devices divides. Compared with one device are
-the losses of the steps, which images were in each batch, and how many were evaluated.
+the losses of the steps, which images were in each batch, and how many were evaluated. The network
+and its learning rate are small on purpose: where a rounding decides whether a ReLU lets a value
+through, equal runs drift apart, and the more values there are, the sooner.
 
-Measured: NOTHING YET
+Measured:
+
+| mode | devices | losses differ by | same images | evaluated | right | parameters on a device |
+|---|---:|---:|---|---:|---:|---:|
+| jit | 1 | 0 | yes | 1,003 | 270 | 15 kB |
+| jit | 8 | 2.6e-07 | yes | 1,003 | 270 | 15 kB |
+| fsdp | 8 | 2.6e-07 | yes | 1,003 | 270 | 3 kB |
+| pmap | 8 | 2.6e-07 | yes | 1,003 | 270 | 15 kB |
+| pmap_local_norm | 8 | 1.4e-01 | yes | 1,003 | 251 | 15 kB |
+
+The last one is meant to differ: each device's BatchNorm sees 8 images instead of 64.
 """
 
 import os
@@ -49,8 +61,13 @@ def losses_of(mode: str, *, steps: int) -> dict[str, np.ndarray]:
 
     digits = load_data("digits", validation=0, test=EVALUATED)
     model = create_model(
-        "three_block_cnn", num_classes=10, in_channels=1, widths=(8, 8, 8), hidden=32,
-        block_drop_rate=0.1, drop_rate=0.3,
+        "three_block_cnn",
+        num_classes=10,
+        in_channels=1,
+        widths=(8, 8, 8),
+        hidden=32,
+        block_drop_rate=0.1,
+        drop_rate=0.3,
     )
     recipe = Recipe(
         model=model,

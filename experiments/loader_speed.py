@@ -9,10 +9,10 @@ them, train a perceptron for an epoch, and their peaks of memory are compared. `
 photographs of 500x375 and reads shuffled batches of 224x224 from them, in turns with a PyTorch
 `DataLoader` of two workers that does the same by Pillow; the packages for testing have PyTorch.
 
-Measured on 2 CPU cores, CIFAR-10 as 60,000 JPEG files of 32x32: inspected in 5.0 s, cached in 4.5 s,
-2,882,507 images a second in batches; 57 MB more memory (43 to 65 in three runs) than a tenth of the
-images takes. Streamed are 1,351 photographs a second, 1.31 times as many as the DataLoader's (1.25
-to 1.31 in seven runs): most of the time goes to Pillow's decoder and filter in both.
+Measured on 2 CPU cores, CIFAR-10 as 60,000 JPEG files of 32x32: inspected in 5.0 s, cached in
+4.5 s, 2,882,507 images a second in batches; 43 MB more memory (43 to 65 in three runs) than a tenth
+of the images takes. Streamed are 1,351 photographs a second, 1.31 times as many as the DataLoader's
+(1.25 to 1.31 in seven runs): most of the time goes to Pillow's decoder and filter in both.
 """
 
 import json
