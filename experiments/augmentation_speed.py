@@ -225,10 +225,12 @@ def measure(
     key = jax.random.key(0)
     programs = {
         "cnn_jax": lambda: [
-            ours(jax.random.fold_in(key, step), batch, labels) for step in range(repeats)
+            # One after the other, as in training.
+            jax.block_until_ready(ours(jax.random.fold_in(key, step), batch, labels))
+            for step in range(repeats)
         ],
         "torchvision": lambda: [len(labels) for _, labels in loader],
-        "Keras": lambda: [keras(batch, labels) for _ in range(repeats)],
+        "Keras": lambda: [jax.block_until_ready(keras(batch, labels)) for _ in range(repeats)],
     }
     times = {name: [] for name in programs}
     for turn in range(rounds + 1):
