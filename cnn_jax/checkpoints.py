@@ -10,6 +10,7 @@ has been whole, whenever the process was killed. Orbax restores flipped bytes wi
 nothing is restored here that does not agree with its manifest.
 """
 
+import logging
 import shutil
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +25,9 @@ from cnn_jax.manifest import damage, write_manifest
 from cnn_jax.state import TrainState
 
 _SCRAP, _DAMAGED = "scrap", "damaged"
+
+# Orbax logs what goes wrong with tracebacks, from several threads, and raises it as well.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 def steps_in(directory: Path) -> list[int]:
