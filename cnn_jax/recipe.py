@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from cnn_jax import losses, models, optim, schedules
+from cnn_jax import losses, models, optim, ranges, schedules
 from cnn_jax.augment import Augmentation
 from cnn_jax.data import Dataset
 from cnn_jax.data.batches import total_steps
@@ -60,6 +60,7 @@ class Recipe:
         seed: of the initialisation, the order of the images, augmentation and dropout.
         checkpoint_every: steps between checkpoints, besides the one after each epoch; None for
             no others.
+        checkpoint_minutes: time after which to make one, if none was made in it; None for no limit.
         log_every: steps between the lines that a run writes to its metrics file.
     """
 
@@ -81,6 +82,7 @@ class Recipe:
     stopping: Callable[..., Stopping] | None = None
     seed: int = 0
     checkpoint_every: int | None = None
+    checkpoint_minutes: float | None = None
     log_every: int = 50
 
 
@@ -100,6 +102,10 @@ def check(recipe: Recipe) -> None:
         optional = name == "checkpoint_every" and value is None
         if not optional and (not isinstance(value, int) or value < 1):
             raise InputError(f"`{name}` (={value}) must be a whole number of at least 1")
+    if recipe.checkpoint_minutes is not None:
+        ranges.positive(
+            "checkpoint_minutes", recipe.checkpoint_minutes, remedy="leave it out for no limit"
+        )
     if not 0 <= recipe.seed < 2**32:
         raise InputError(f"`seed` (={recipe.seed}) must be between 0 and 2**32 - 1")
     images = len(recipe.data.train)

@@ -214,6 +214,7 @@ def recipe_from(
     monitor: str,
     seed: int,
     checkpoint_every: int | None = None,
+    checkpoint_minutes: float | None = None,
     **options,
 ) -> "Recipe":
     """Make the recipe that the options describe.
@@ -224,7 +225,8 @@ def recipe_from(
         plateau: patience of `lower_on_plateau`, with a factor of one half.
         early_stopping: patience of `stop_early`.
         options: those of the data, the loss, the optimizer, the schedule and the augmentation.
-        epochs, batch_size, precision, monitor, seed, checkpoint_every: as of `Recipe`.
+        epochs, batch_size, precision, monitor, seed: as of `Recipe`.
+        checkpoint_every, checkpoint_minutes: as of `Recipe`.
 
     Raises:
         InputError: an option does not fit another, or the data.
@@ -250,6 +252,7 @@ def recipe_from(
         monitor=monitor,
         seed=seed,
         checkpoint_every=checkpoint_every,
+        checkpoint_minutes=checkpoint_minutes,
     )
 
 

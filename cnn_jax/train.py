@@ -111,9 +111,7 @@ def run(
         return _run_in(workdir, recipe, make_engine(recipe, mode), began=began, quiet=quiet)
 
 
-def _run_in(
-    workdir: Path, recipe: Recipe, engine: Engine, *, began: float, quiet: bool
-) -> Result:
+def _run_in(workdir: Path, recipe: Recipe, engine: Engine, *, began: float, quiet: bool) -> Result:
     """Train from the latest sound checkpoint, or from the beginning, and evaluate."""
     with (
         stop_requests() as request,
@@ -247,6 +245,7 @@ def _train(
     """Take the remaining steps, one for each batch."""
     data, batch_size = recipe.data, recipe.batch_size
     epochs_after = partial(epochs_done, batch_size=batch_size, size=len(data.train))
+    patience, saved = 60 * (recipe.checkpoint_minutes or math.inf), time.monotonic()
 
     for step, batch in enumerate(batches, int(state.step) + 1):
         if journal.progress.stopping.stop:
@@ -265,7 +264,9 @@ def _train(
             journal.end_epoch(step, epochs_after(step), validation)
             rate = np.float32(journal.progress.plateau.scale)
             state = state.replace(rate=jax.device_put(rate, state.rate.sharding))
-        if ends_epoch or stopping or step % (recipe.checkpoint_every or step + 1) == 0:
+        due = step % (recipe.checkpoint_every or step + 1) == 0
+        if ends_epoch or stopping or due or time.monotonic() - saved >= patience:
+            saved = time.monotonic()
             journal.settle()
             checkpoints.save(state, journal.record(), best_step=journal.progress.best_step)
         if stopping:

@@ -21,6 +21,7 @@ DIVERGED, DISK_FULL = 3, 4
 @click.command()
 @recipe_options.recipe_options
 @click.option("--checkpoint-every", type=int, help="Steps.  [default: once an epoch]")
+@click.option("--checkpoint-minutes", type=float, help="The longest time without a checkpoint.")
 @recipe_options.run_options
 def train(workdir: Path | None, resume: bool, overwrite: bool, mode: str, **options) -> None:
     """Train a model, and evaluate it on the test images.

@@ -7,6 +7,12 @@ accumulated gradients, a loss scale, a plateau, early stopping. One run is left 
 SIGKILL at random steps of the training, while it starts, and while it is evaluated at the end, and
 is resumed each time. Then the last checkpoint (parameters, optimizer, keys), its record, the
 metrics file and the final figures of both are compared.
+
+Measured on 2 CPU cores that other work shared: 100 kills of a run of 809 steps (10 while starting,
+80 while training, 10 while concluding; 76 of them with a checkpoint half written or removed) in
+327 s; equal to the bit, no checkpoint damaged, nothing temporary left. With a checkpoint every 10
+steps 13.8 steps were to be repeated on average and 20 at most: the next ones are being taken while
+a checkpoint is written.
 """
 
 import json

@@ -6,13 +6,14 @@ import signal
 import subprocess
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import chex
 import jax
 import numpy as np
 import pytest
 
-from cnn_jax import data, journal, rundir, schedules
+from cnn_jax import data, journal, rundir, schedules, train
 from cnn_jax.checkpoints import Checkpoints
 from cnn_jax.errors import InputError
 from cnn_jax.interrupts import Interrupted
@@ -112,6 +113,28 @@ def test_where_the_best_is_damaged_it_is_the_best_of_those_left(recipe, tmp_path
     said = capsys.readouterr().out
     assert f"of those left the best is step {expected}" in said
     assert (again.figures["step"], again.figures["best"]) == (expected, left[expected])
+
+
+def test_no_more_than_some_minutes_without_a_checkpoint(recipe, tmp_path, monkeypatch):
+    """By a clock that a step takes 20 seconds of: after three steps, and after each epoch."""
+    clock, saved, save, note = [0.0], [], Checkpoints.save, journal.Journal.note
+    timed = replace(recipe, checkpoint_minutes=1)
+
+    def slow_note(self, step, metrics):
+        clock[0] += 20
+        note(self, step, metrics)
+
+    def noted_save(self, state, *args, **options):
+        saved.append(int(state.step))
+        save(self, state, *args, **options)
+
+    monkeypatch.setattr(journal.Journal, "note", slow_note)
+    monkeypatch.setattr(Checkpoints, "save", noted_save)
+    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    run(timed, tmp_path / "run", quiet=True)
+    assert saved == [3, 6, 9, 12]
+    with pytest.raises(InputError, match=r"`checkpoint_minutes` \(=0\) must be"):
+        run(replace(recipe, checkpoint_minutes=0), tmp_path / "other", quiet=True)
 
 
 def test_two_runs_never_share_a_directory(recipe, tmp_path):

@@ -2,9 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from functools import partial
 
@@ -19,7 +16,7 @@ from cnn_jax.errors import InputError
 from cnn_jax.interrupts import Interrupted
 from cnn_jax.journal import Diverged
 from cnn_jax.train import run
-from tests.conftest import process_environment, python, scans
+from tests.conftest import python, scans
 
 
 def final_state(workdir, recipe):
@@ -28,13 +25,6 @@ def final_state(workdir, recipe):
     with Checkpoints(workdir / rundir.CHECKPOINTS) as checkpoints:
         state, _ = checkpoints.restore(checkpoints.latest_step, engine.fresh_state())
     return state.replace(key=jax.random.key_data(state.key))
-
-
-def last_record(workdir):
-    """What the last checkpoint says besides the state, but for the time it took."""
-    with Checkpoints(workdir / rundir.CHECKPOINTS) as checkpoints:
-        record = checkpoints.restore_record(checkpoints.latest_step)
-    return {name: value for name, value in record.items() if name != "seconds"}
 
 
 def _normalization(recipe):
@@ -180,87 +170,6 @@ def test_stopping_in_mid_epoch_and_resuming_changes_nothing(recipe, tmp_path, mo
         for name in ("straight", "resumed")
     ]
     assert figures[0] == figures[1]
-
-
-KILLED = """
-import sys
-sys.path.insert(0, {root!r})
-from pathlib import Path
-from dataclasses import replace
-from functools import partial
-from cnn_jax import averaging, data, gradients, models, optim
-from cnn_jax.plateau import lower_on_plateau, stop_early
-from cnn_jax.recipe import Recipe
-from cnn_jax.train import run
-from tests.conftest import scans
-
-dataset = data.make_dataset(
-    data.array_source(*scans(100), name="training scans"),
-    data.array_source(*scans(37, seed=1), name="test scans"),
-    name="scans", validation=10,
-)
-recipe = Recipe(
-    model=models.create_model("simple_cnn", num_classes=3, widths=(4, 8), hidden=8),
-    data=dataset, epochs=20, batch_size=16, checkpoint_every=5, log_every=1,
-    optimizer=partial(averaging.ema, decay=0.9, optimizer=partial(
-        gradients.accumulated, steps=2, optimizer=optim.adamw)),
-    precision="float16", monitor="validation_loss",
-    plateau=partial(lower_on_plateau, factor=0.5, patience=0, threshold=10.0, relative=False),
-    stopping=partial(stop_early, patience=30, min_delta=10.0),
-)
-if __name__ == "__main__":
-    run(recipe, Path(sys.argv[1]), resume="--resume" in sys.argv)
-"""
-
-
-@pytest.fixture
-def killable(tmp_path):
-    """A program that trains 113 steps, and the recipe in it."""
-    from tests.conftest import ROOT
-
-    program = tmp_path / "killable.py"
-    program.write_text(KILLED.format(root=str(ROOT)))
-    scope = {"__name__": "imported"}
-    exec(compile(program.read_text(), program.name, "exec"), scope)
-    return program, scope["recipe"]
-
-
-def test_a_killed_run_resumes_to_the_bit(killable, tmp_path):
-    """SIGKILL in mid-epoch, twice; then all arrays and all records are those of a straight run.
-
-    The plateau's, the stopping's, the average's, the accumulation's and the loss scale's too.
-    """
-    program, recipe = killable
-    straight, killed = tmp_path / "straight", tmp_path / "killed"
-    assert python(program, straight, cwd=tmp_path).returncode == 0
-
-    for kill_after in (20, 60):
-        process = subprocess.Popen(
-            [sys.executable, str(program), str(killed), "--resume"],
-            env=process_environment(),
-            stdout=subprocess.DEVNULL,
-        )
-        deadline = time.monotonic() + 120
-        while not (killed.is_dir() and max(steps_logged(killed), default=0) >= kill_after):
-            assert process.poll() is None, "it ended before it was killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        process.kill()
-        process.wait()
-        assert not (killed / "result.json").exists()
-
-    done = python(program, killed, "--resume", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "resuming at step" in done.stdout
-    chex.assert_trees_all_equal(final_state(straight, recipe), final_state(killed, recipe))
-    assert steps_logged(killed) == list(range(1, 114))
-    records = [last_record(workdir) for workdir in (straight, killed)]
-    assert records[0] == records[1]
-    assert records[0]["plateau"]["scale"] == 0.5**19
-    assert records[0]["stopping"]["waited"] == 19
-    assert final_state(killed, recipe).loss_scale.scale < 2**16  # it has overflown
-    epochs = [record["epoch"] for record in rundir.read_metrics(killed) if "epoch" in record]
-    assert epochs == list(range(1, 21))
 
 
 def test_a_finished_run_can_be_resumed_without_harm(recipe, tmp_path):
