@@ -32,6 +32,7 @@ one program does a part of each. No GPU was at hand, which this is made for.
 """
 
 import importlib
+import itertools
 import os
 import statistics
 import sys
@@ -191,9 +192,9 @@ def torch_batches(kind: str, images: np.ndarray, *, batch_size: int, workers: in
 
 
 def seconds(function: Callable[[], Any]) -> float:
-    """Time one call, up to its result."""
+    """Time one call."""
     began = time.perf_counter()
-    jax.block_until_ready(function())
+    function()
     return time.perf_counter() - began
 
 
@@ -223,19 +224,26 @@ def measure(
         kind, np.concatenate([batch] * repeats), batch_size=batch_size, workers=workers
     )
     key = jax.random.key(0)
-    programs = {
-        "cnn_jax": lambda: [
-            # One after the other, as in training.
+
+    def our_round(count: int) -> None:
+        for step in range(count):  # one after the other, as in training
             jax.block_until_ready(ours(jax.random.fold_in(key, step), batch, labels))
-            for step in range(repeats)
-        ],
-        "torchvision": lambda: [len(labels) for _, labels in loader],
-        "Keras": lambda: [jax.block_until_ready(keras(batch, labels)) for _ in range(repeats)],
-    }
+
+    def keras_round(count: int) -> None:
+        for _ in range(count):
+            jax.block_until_ready(keras(batch, labels))
+
+    def torch_round(count: int) -> None:
+        for _ in itertools.islice(loader, count):
+            pass
+
+    programs = {"cnn_jax": our_round, "torchvision": torch_round, "Keras": keras_round}
     times = {name: [] for name in programs}
     for turn in range(rounds + 1):
         for name, program in programs.items():
-            taken = seconds(program)
+            if name != "torchvision":
+                program(4)  # after another's turn, the first batches wait for memory
+            taken = seconds(partial(program, repeats))
             if turn:  # the first compiles, and starts the workers
                 times[name].append(taken)
     return {name: repeats * batch_size / statistics.median(taken) for name, taken in times.items()}

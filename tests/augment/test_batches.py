@@ -109,6 +109,17 @@ def test_each_operation_has_a_key_of_its_own():
     assert (jnp.abs(twice - 2 * once) > 1e-3).all()
 
 
+def test_an_image_is_another_in_each_epoch():
+    def noise(key, image):
+        return image + jax.random.normal(key)
+
+    shown = augment.augment_batch(
+        KEY, jnp.zeros((6, 1, 1, 1)), epochs=jnp.arange(6) // 2, identities=jnp.arange(6) % 2,
+        operations=[noise],
+    )  # fmt: skip
+    assert len(np.unique(shown)) == 6
+
+
 def test_the_order_of_operations_is_that_of_the_tuple():
     double, add = (lambda key, image: 2 * image), (lambda key, image: image + 1)
     np.testing.assert_array_equal(batch([double, add]), 3)
