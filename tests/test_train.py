@@ -16,7 +16,7 @@ from cnn_jax.errors import InputError
 from cnn_jax.interrupts import Interrupted
 from cnn_jax.journal import Diverged
 from cnn_jax.train import run
-from tests.conftest import python, scans
+from tests.conftest import scans
 
 
 def final_state(workdir, recipe):
@@ -186,44 +186,6 @@ def test_a_diverging_run_stops_with_the_step(recipe, tmp_path):
         Diverged, match=r"the loss of step \d+ is (nan|inf).*lower the learning rate"
     ):
         run(recipe, tmp_path / "run", quiet=True)
-
-
-def test_eight_devices_compute_what_one_does(tmp_path):
-    """Eight virtual devices of the CPU share each batch; parameters agree with one device's."""
-    program = """
-import sys
-import jax, numpy as np
-from functools import partial
-from cnn_jax import augment, data, models, optim, schedules
-from cnn_jax.recipe import Recipe
-from cnn_jax.train import run
-from tests.conftest import scans
-dataset = data.make_dataset(
-    data.array_source(*scans(100), name="a"), data.array_source(*scans(37, seed=1), name="b"),
-    validation=10)
-recipe = Recipe(
-    model=models.create_model("simple_cnn", num_classes=3, widths=(4, 8), hidden=8),
-    data=dataset, epochs=2, batch_size=16, eval_batch_size=10, augment=(augment.random_flip,),
-    # Not Adam: it scales the zero gradients of biases in front of BN, thus their rounding errors.
-    optimizer=optim.sgd, schedule=partial(schedules.cosine, learning_rate=0.1))
-result = run(recipe, sys.argv[1], quiet=True)
-assert result.test.tally.count == 37
-leaves = jax.tree.leaves(result.state.variables)
-np.savez(sys.argv[1] + "/state.npz", *leaves, devices=len(leaves[0].sharding.device_set))
-"""
-    from tests.conftest import ROOT
-
-    states = []
-    for count in (1, 8):
-        workdir = tmp_path / str(count)
-        flags = f"--xla_force_host_platform_device_count={count}"
-        done = python("-c", program, workdir, cwd=ROOT, xla_flags=flags, JAX_PLATFORMS="cpu")
-        assert done.returncode == 0, done.stderr
-        states.append(np.load(workdir / "state.npz"))
-        assert states[-1]["devices"] == count
-    for name in states[0].files:
-        if name != "devices":
-            np.testing.assert_allclose(states[0][name], states[1][name], atol=2e-5)
 
 
 @pytest.mark.parametrize(
