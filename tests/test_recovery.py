@@ -63,7 +63,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path):
     metrics = metrics_of(tmp_path / "killed")
     assert metrics == metrics_of(tmp_path / "straight")
     steps = [record["step"] for record in metrics if "epoch" not in record]
-    assert steps == list(range(1, 122))  # 3 x 1293 / 32 = 121.2
+    assert steps == list(range(1, 123))  # 3 x 1293 / 32 = 121.2, so 122 steps
     assert [record["epoch"] for record in metrics if "epoch" in record] == [1, 2, 3]
 
 
