@@ -27,8 +27,8 @@ Measured on 2 CPU cores that other work shared, images a second:
 | RandAugment | 224 | 884 | 936 | 5 |
 | CutMix | 224 | 15,332 | 1,211 | 13,923 |
 
-Ours beside torchvision's: 29.3 and 2.4 times as fast at flip + crop, 3.4 and 1.0 at the training set,
-5.0 and 0.94 at RandAugment, 19.0 and 12.7 at CutMix. No GPU was at hand, which this is made for.
+Ours beside torchvision's: 29.3 and 2.4 times as fast at flip + crop, 3.4 and 1.0 at the training
+set, 5.0 and 0.94 at RandAugment, 19.0 and 12.7 at CutMix. No GPU was at hand, which it is made for.
 """
 
 import importlib

@@ -364,7 +364,7 @@ class Dropout(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Map x to an array of the same shape and type."""
+        """Map [N, ...] to [N, ...]."""
         if self.deterministic or self.rate == 0:
             return x
         x = floats(x, name="x")

@@ -103,8 +103,9 @@ def drop(key: jax.Array, x: jax.Array, mask_shape: tuple[int, ...], rate: float)
     Raises:
         InputError: for a rate outside [0, 1).
 
-    >>> drop(jax.random.key(0), jnp.ones((2, 3)), (2, 1), 0.5).tolist()
-    [[0.0, 0.0, 0.0], [2.0, 2.0, 2.0]]
+    >>> rows = drop(jax.random.key(0), jnp.ones((50, 3)), (50, 1), 0.5)
+    >>> sorted({tuple(row) for row in rows.tolist()})
+    [(0.0, 0.0, 0.0), (2.0, 2.0, 2.0)]
     """
     check_rate(rate)
     if rate == 0:
