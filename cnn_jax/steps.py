@@ -147,13 +147,12 @@ def make_train_step(
                 value += auxiliary_weight * loss(head, labels, *taught).mean()
             return value, (logits, each, updates.get("batch_stats", {}))
 
-        def gradient(params):
-            return averaged_over_devices(jax.grad(mean_loss, has_aux=True)(params)[0])
+        def value_and_grad(params):
+            value, grads = jax.value_and_grad(mean_loss, has_aux=True)(params)
+            return value, averaged_over_devices(grads)
 
         if state.loss_scale is None:
-            value_and_grad = jax.value_and_grad(mean_loss, has_aux=True)
             (value, (logits, each, batch_stats)), grads = value_and_grad(state.params)
-            grads = averaged_over_devices(grads)
         else:
             scaled = state.loss_scale.value_and_grad(
                 mean_loss, has_aux=True, axis_name=mapped_axis()
@@ -165,7 +164,7 @@ def make_train_step(
             state.opt_state,
             state.params,
             # For optimizers that want the gradient of other points as well.
-            grad_fn=lambda params, _: gradient(params),
+            grad_fn=lambda params, _: value_and_grad(params)[1],
         )
         right, finite = joined_over_devices((correct(logits, labels), jnp.isfinite(each)))
         count = jnp.int32(len(finite))
