@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -13,7 +14,7 @@ import jax
 import numpy as np
 import optax
 
-from cnn_jax import rundir
+from cnn_jax import processes, rundir
 from cnn_jax.data.batches import batch_positions
 from cnn_jax.evaluate import Evaluation
 from cnn_jax.events import figure, open_events
@@ -110,8 +111,11 @@ class Journal:
         self.workdir, self.progress = workdir, progress
         self._recipe, self._schedule, self._reporter = recipe, schedule, reporter
         self._pending: deque[tuple[int, dict]] = deque()
-        self._file = rundir.reopen_metrics(workdir, step=step)
-        self._events = open_events(workdir / rundir.TENSORBOARD, step=step + 1)
+        # Every process judges by the figures; the first one's files are the run's.
+        self._discarded = None if processes.is_first() else tempfile.TemporaryDirectory()
+        files = Path(self._discarded.name) if self._discarded else workdir
+        self._file = rundir.reopen_metrics(files, step=step)
+        self._events = open_events(files / rundir.TENSORBOARD, step=step + 1)
         self._began = began - progress.seconds
         self._last = time.monotonic(), step  # when the last line was written, and at which step
         self._epoch_began = self._last
@@ -176,6 +180,8 @@ class Journal:
         """Close the files."""
         self._file.close()
         self._events.close()
+        if self._discarded:
+            self._discarded.cleanup()
 
     def _judge(self, record: dict) -> None:
         """Say whether the epoch is the best, whether to lower the learning rate, and to stop."""

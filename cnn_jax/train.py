@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,17 +12,17 @@ import jax
 import numpy as np
 import optax
 
-from cnn_jax import losses, metrics, parallel, rundir
+from cnn_jax import losses, metrics, parallel, processes, rundir
 from cnn_jax.checkpoints import Checkpoints
 from cnn_jax.checks import check_batch
 from cnn_jax.data import Source
 from cnn_jax.data.batches import Batch, epochs_done, total_steps, train_batch
 from cnn_jax.data.prefetch import prefetched
 from cnn_jax.data.resident import kept_on_device
-from cnn_jax.data.statistics import channel_statistics
+from cnn_jax.data.statistics import Normalization, channel_statistics
 from cnn_jax.evaluate import Evaluation, evaluate, plots
 from cnn_jax.full_disk import full_disk_told
-from cnn_jax.interrupts import Interrupted, Request, stop_requests
+from cnn_jax.interrupts import Interrupted, Request, Signals, stop_requests
 from cnn_jax.journal import Journal, Progress, progress_from, with_best_of
 from cnn_jax.parameter_rules import table_of
 from cnn_jax.precision import dynamic_loss_scale, with_precision
@@ -64,6 +64,7 @@ class Engine:
     train_step: Callable[[TrainState, Batch], tuple[TrainState, dict]]
     evaluate: Callable[[dict, Source], Evaluation]
     place: Callable[[Batch], Batch]
+    agree: Callable[..., tuple[int, ...]]
     fresh_state: Callable[[], TrainState]
     schedule: optax.Schedule
     total_steps: int
@@ -77,8 +78,11 @@ def run(
     overwrite: bool = False,
     quiet: bool = False,
     mode: str = "jit",
+    patience: float = 1800.0,
 ) -> Result:
     """Train, checkpoint and evaluate.
+
+    Several processes that have met (`processes.join`) call this with equal arguments.
 
     Args:
         recipe: what to train, on what, and how.
@@ -88,9 +92,11 @@ def run(
         overwrite: remove the run that is there.
         quiet: print nothing.
         mode: how it lies on the devices, of `parallel.MODES`; a run may be continued in another.
+        patience: of several processes, seconds without a step after which each of them ends.
 
     Returns:
-        The result.
+        The result. A process that has lost another of the run does not return, but ends; see
+        `processes.ended_together`.
 
     Raises:
         InputError: the recipe cannot be run, or the directory belongs to something else or is in
@@ -102,41 +108,51 @@ def run(
     began, workdir = time.monotonic(), Path(workdir)
     check(recipe)
     if recipe.normalization is None:
-        recipe = replace(recipe, normalization=channel_statistics(recipe.data.train))
+        found = processes.told_by_first(lambda: asdict(channel_statistics(recipe.data.train)))
+        statistics = Normalization(**{name: tuple(values) for name, values in found.items()})
+        recipe = replace(recipe, normalization=statistics)
     description = {"recipe": describe(recipe), "data": recipe.data.arguments}
-    with (
-        full_disk_told(workdir),
-        rundir.opened_run(workdir, description, resume=resume, overwrite=overwrite),
-    ):
-        return _run_in(workdir, recipe, make_engine(recipe, mode), began=began, quiet=quiet)
+    processes.check_same("recipe", description)
+    opened = rundir.opened_run(workdir, description, resume=resume, overwrite=overwrite)
+    with full_disk_told(workdir), ExitStack() as held:
+        processes.told_by_first(lambda: held.enter_context(opened))
+        engine = make_engine(recipe, mode)
+        quiet = quiet or not processes.is_first()
+        return _run_in(workdir, recipe, engine, began=began, quiet=quiet, patience=patience)
 
 
-def _run_in(workdir: Path, recipe: Recipe, engine: Engine, *, began: float, quiet: bool) -> Result:
+def _run_in(
+    workdir: Path, recipe: Recipe, engine: Engine, *, began: float, quiet: bool, patience: float
+) -> Result:
     """Train from the latest sound checkpoint, or from the beginning, and evaluate."""
     with (
         stop_requests() as request,
         Checkpoints(workdir / rundir.CHECKPOINTS) as checkpoints,
         Reporter(total_steps=engine.total_steps, quiet=quiet) as reporter,
+        # The last to be entered: to leave the others, the processes would have to meet.
+        processes.ended_together(patience=patience) as progressed,
     ):
         state, progress = engine.fresh_state(), Progress()
         latest = checkpoints.recover(reporter.say)
         if latest is not None:
             state, record = checkpoints.restore(latest, state)
             progress = progress_from(record)
-            if progress.best_step not in (None, *checkpoints.steps):
-                left = [r for r in rundir.read_metrics(workdir) if r["step"] in checkpoints.steps]
+            steps = checkpoints.steps
+            if progress.best_step not in (None, *steps):
+                records = processes.told_by_first(lambda: rundir.read_metrics(workdir))
+                left = [record for record in records if record["step"] in steps]
                 progress = with_best_of(progress, left, monitor=recipe.monitor)
                 now = "none yet" if progress.best_step is None else f"step {progress.best_step:,}"
                 reporter.say(f"the best checkpoint is lost; of those left the best is {now}")
             reporter.say(f"resuming at step {int(state.step):,} of {engine.total_steps:,}")
         else:
-            _introduce(recipe, state, reporter, workdir)
+            processes.told_by_first(lambda: _introduce(recipe, state, reporter, workdir))
         journal = Journal(
             recipe, engine.schedule, workdir, reporter, progress, step=int(state.step), began=began
         )
         with (
             closing(journal),
-            closing(_remaining_batches(recipe, engine, int(state.step))) as batches,
+            closing(_remaining_batches(recipe, engine, int(state.step), progressed)) as batches,
         ):
             state = _train(recipe, engine, state, batches, journal, checkpoints, request)
         best = journal.progress.best_step
@@ -192,9 +208,11 @@ def make_engine(recipe: Recipe, mode: str = "jit") -> Engine:
             eval_step,
             # Rounded up to what the devices can share evenly; the last batch is masked anyway.
             batch_size=math.ceil(recipe.eval_batch_size / mesh.size) * mesh.size,
-            place=partial(jax.device_put, device=parallel.split(mesh)),
+            place=partial(parallel.place, mesh=mesh),
+            part=processes.own_part(),
         ),
         place=layout.place_batch,
+        agree=parallel.make_agreement(mesh),
         fresh_state=lambda: jax.jit(
             init, out_shardings=layout.state_shardings(jax.eval_shape(init, key))
         )(key),
@@ -223,14 +241,21 @@ def with_soft_labels(mix: Mix | None, classes: int) -> Mix | None:
     return lambda key, images, labels: mix(key, images, jax.nn.one_hot(labels, classes))
 
 
-def _remaining_batches(recipe: Recipe, engine: Engine, first: int) -> Iterator[Batch]:
-    """Make the batches ahead, from images that lie on the device where they fit."""
-    source = kept_on_device(recipe.data.train)
+def _remaining_batches(
+    recipe: Recipe, engine: Engine, first: int, progressed: Callable[[], None]
+) -> Iterator[Batch]:
+    """Make this process's part of the batches ahead, from images on the device where they fit."""
+    source, part = recipe.data.train, processes.own_part()
+    if part == (0, 1):  # what several processes put together comes from their hosts
+        source = kept_on_device(source)
+    read = partial(train_batch, source, recipe.seed, batch_size=recipe.batch_size, part=part)
 
     def make(step: int) -> Batch:
-        return engine.place(train_batch(source, recipe.seed, step, batch_size=recipe.batch_size))
+        return engine.place(read(step))
 
-    return prefetched(make, range(first, engine.total_steps))
+    for batch in prefetched(make, range(first, engine.total_steps)):
+        progressed()
+        yield batch
 
 
 def _train(
@@ -254,7 +279,7 @@ def _train(
         journal.note(step, step_metrics)
 
         ends_epoch = epochs_after(step) > epochs_after(step - 1)
-        stopping = request.cause is not None
+        cause, overdue = engine.agree(request.cause or 0, time.monotonic() - saved >= patience)
         if ends_epoch:
             validation = (
                 engine.evaluate(state.averaged_variables, data.validation)
@@ -265,13 +290,13 @@ def _train(
             rate = np.float32(journal.progress.plateau.scale)
             state = state.replace(rate=jax.device_put(rate, state.rate.sharding))
         due = step % (recipe.checkpoint_every or step + 1) == 0
-        if ends_epoch or stopping or due or time.monotonic() - saved >= patience:
+        if ends_epoch or cause or due or overdue:
             saved = time.monotonic()
             journal.settle()
             checkpoints.save(state, journal.record(), best_step=journal.progress.best_step)
-        if stopping:
+        if cause:
             checkpoints.wait()
-            raise Interrupted(request.cause, step, journal.workdir)
+            raise Interrupted(Signals(cause), step, journal.workdir)
     journal.settle()
     return state
 
@@ -285,8 +310,24 @@ def _conclude(
     workdir: Path,
 ) -> Result:
     """Evaluate on the test images, and write and print what there is to see."""
+    test = engine.evaluate(state.averaged_variables, recipe.data.test)
+    figures, history = processes.told_by_first(
+        lambda: _report(recipe, engine, int(state.step), test, journal, reporter, workdir)
+    )
+    return Result(workdir, state, test, figures, history)
+
+
+def _report(
+    recipe: Recipe,
+    engine: Engine,
+    step: int,
+    test: Evaluation,
+    journal: Journal,
+    reporter: Reporter,
+    workdir: Path,
+) -> tuple[dict, list[dict]]:
+    """Write and print the final figures; return them, and the records of the epochs."""
     data = recipe.data
-    test = engine.evaluate(state.averaged_variables, data.test)
     history = [record for record in rundir.read_metrics(workdir) if "epoch" in record]
     matrix = metrics.confusion_matrix(data.test.labels, test.predictions, classes=data.num_classes)
     for name, draw in (
@@ -297,7 +338,7 @@ def _conclude(
         with rundir.replacing(workdir / name) as path:
             draw(path)
     figures = {
-        "step": int(state.step),
+        "step": step,
         "total_steps": engine.total_steps,
         "stopped_early": journal.progress.stopping.stop,
         "monitor": recipe.monitor,
@@ -314,4 +355,4 @@ def _conclude(
     }
     rundir.write_json(workdir / rundir.RESULT, figures)
     reporter.result(figures, workdir=workdir)
-    return Result(workdir, state, test, figures, history)
+    return figures, history
