@@ -1,11 +1,10 @@
 """A network of which a part is trained: the rest costs no gradient, and stays as it is."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import flax.linen as nn
-import jax
 
 from cnn_jax import layers
 
@@ -62,7 +61,9 @@ def put_back(tree: dict, part: dict) -> dict:
     """
     if not (isinstance(tree, Mapping) and isinstance(part, Mapping)):
         return part
-    inside = {name: put_back(tree[name], part[name]) if name in part else tree[name] for name in tree}
+    inside = {
+        name: put_back(tree[name], part[name]) if name in part else tree[name] for name in tree
+    }
     return type(tree)(inside)
 
 
@@ -75,11 +76,12 @@ def frozen_evaluating(trained: Trained | None) -> AbstractContextManager:
     Returns:
         The context to apply the network in.
 
-    >>> norm, x = layers.BatchNorm(), jax.numpy.array([[1.0], [3.0]])
+    >>> import jax, jax.numpy as jnp
+    >>> norm, x = layers.BatchNorm(), jnp.array([[1.0], [3.0]])
     >>> variables = norm.init(jax.random.key(0), x)
     >>> with frozen_evaluating(Trained({}, frozenset({""}))):
     ...     y, updates = norm.apply(variables, x, train=True, mutable=["batch_stats"])
-    >>> y.round(3).tolist(), updates["batch_stats"]["mean"].item()
+    >>> y.round().tolist(), updates["batch_stats"]["mean"].item()
     ([[1.0], [3.0]], 0.0)
     """
     if trained is None or not trained.evaluating:
@@ -98,7 +100,7 @@ def frozen_evaluating(trained: Trained | None) -> AbstractContextManager:
     return nn.intercept_methods(intercept)
 
 
-def _kept(tree: dict, keep) -> dict:
+def _kept(tree: dict, keep: Callable[[str], bool]) -> dict:
     def cut(branch: Mapping, above: str) -> dict:
         parts = {}
         for name, value in branch.items():

@@ -105,9 +105,7 @@ def trace_calls(
 
 
 @lru_cache(maxsize=64)
-def _traced(
-    model: nn.Module, image: tuple[int, ...]
-) -> tuple[tuple[Call, ...], tuple[str, ...]]:
+def _traced(model: nn.Module, image: tuple[int, ...]) -> tuple[tuple[Call, ...], tuple[str, ...]]:
     calls: list[Call] = []
     root: list[nn.Module] = []
     stages: tuple[str, ...] = ()
