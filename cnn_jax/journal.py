@@ -172,6 +172,11 @@ class Journal:
         self.progress = replace(self.progress, epoch=Tally())
         self._epoch_began = self._last = time.monotonic(), step
 
+    def begin_stage(self, name: str) -> None:
+        """Begin a stage, in which a plateau and the end of patience are judged anew."""
+        self.progress = replace(self.progress, plateau=Plateau(), stopping=Stopping())
+        self._reporter.say(f"stage: {name}")
+
     def record(self) -> dict:
         """What to save with a checkpoint, of JSON's types."""
         return asdict(replace(self.progress, seconds=self.seconds()))

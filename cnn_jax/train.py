@@ -16,7 +16,7 @@ from cnn_jax import losses, metrics, parallel, processes, rundir
 from cnn_jax.checkpoints import Checkpoints
 from cnn_jax.checks import check_batch
 from cnn_jax.data import Source
-from cnn_jax.data.batches import Batch, epochs_done, total_steps, train_batch
+from cnn_jax.data.batches import Batch, epochs_done, train_batch
 from cnn_jax.data.prefetch import prefetched
 from cnn_jax.data.resident import kept_on_device
 from cnn_jax.data.statistics import Normalization, channel_statistics
@@ -25,6 +25,8 @@ from cnn_jax.full_disk import full_disk_told
 from cnn_jax.interrupts import Interrupted, Request, Signals, stop_requests
 from cnn_jax.journal import Journal, Progress, progress_from, with_best_of
 from cnn_jax.parameter_rules import table_of
+from cnn_jax.phases import Phase, highest_rate, joined_schedule, make_phases, phase_of
+from cnn_jax.plan import plan, staged_parameters
 from cnn_jax.precision import dynamic_loss_scale, with_precision
 from cnn_jax.progress import Reporter
 from cnn_jax.recipe import Recipe, check, describe
@@ -68,6 +70,12 @@ class Engine:
     fresh_state: Callable[[], TrainState]
     schedule: optax.Schedule
     total_steps: int
+    phases: tuple[Phase, ...]
+
+    def state_like(self, step: int) -> TrainState:
+        """Make a state of the structure that the run's has after a step."""
+        state, phase = self.fresh_state(), phase_of(self.phases, step)
+        return state if phase is self.phases[0] else phase.begin(state)
 
 
 def run(
@@ -135,7 +143,7 @@ def _run_in(
         state, progress = engine.fresh_state(), Progress()
         latest = checkpoints.recover(reporter.say)
         if latest is not None:
-            state, record = checkpoints.restore(latest, state)
+            state, record = checkpoints.restore(latest, engine.state_like(latest))
             progress = progress_from(record)
             steps = checkpoints.steps
             if progress.best_step not in (None, *steps):
@@ -146,19 +154,28 @@ def _run_in(
                 reporter.say(f"the best checkpoint is lost; of those left the best is {now}")
             reporter.say(f"resuming at step {int(state.step):,} of {engine.total_steps:,}")
         else:
-            processes.told_by_first(lambda: _introduce(recipe, state, reporter, workdir))
+            processes.told_by_first(lambda: _introduce(recipe, engine, state, reporter, workdir))
         journal = Journal(
             recipe, engine.schedule, workdir, reporter, progress, step=int(state.step), began=began
         )
-        with (
-            closing(journal),
-            closing(_remaining_batches(recipe, engine, int(state.step), progressed)) as batches,
-        ):
-            state = _train(recipe, engine, state, batches, journal, checkpoints, request)
+        with closing(journal):
+            source = _brought_near(recipe.data.train)
+            for phase in engine.phases:
+                if int(state.step) >= phase.last:
+                    continue
+                if phase is not engine.phases[0] and int(state.step) <= phase.first:
+                    journal.begin_stage(phase.name)
+                    state = phase.begin(state)
+                remaining = range(int(state.step), phase.last)
+                made = _batches(recipe, engine, source, remaining, progressed)
+                with closing(made) as batches:
+                    state = _train(
+                        recipe, engine, phase, state, batches, journal, checkpoints, request
+                    )
         best = journal.progress.best_step
         if best is not None and best != int(state.step):
             checkpoints.wait()
-            state, _ = checkpoints.restore(best, state)
+            state, _ = checkpoints.restore(best, engine.state_like(best))
     return _conclude(recipe, engine, state, journal, reporter, workdir)
 
 
@@ -172,37 +189,35 @@ def make_engine(recipe: Recipe, mode: str = "jit") -> Engine:
     Returns:
         The compiled steps and their surroundings; compilation itself happens at the first call.
     """
-    steps = total_steps(recipe.epochs, batch_size=recipe.batch_size, size=len(recipe.data.train))
-    schedule = recipe.schedule(steps)
     model = with_precision(recipe.model, recipe.precision)
     preprocess = partial(normalize, **asdict(recipe.normalization))
     layout = parallel.make_layout(recipe.batch_size, mode)
     mesh, whole = layout.mesh, parallel.replicated(layout.mesh)
-    train_step = layout.compile_step(
-        make_train_step(
+    phases = make_phases(
+        recipe,
+        layout,
+        make_step=partial(
+            make_train_step,
             model,
-            lambda rate: recipe.optimizer(lambda step: rate * schedule(step)),
             loss=recipe.loss,
             teacher=recipe.teacher,
             preprocess=preprocess,
             augment=recipe.augment,
             mix=with_soft_labels(recipe.mix, recipe.data.num_classes),
-        )
+        ),
+        init=partial(
+            init_state,
+            model,
+            image_shape=recipe.data.image_shape,
+            loss_scale=dynamic_loss_scale() if recipe.precision == "float16" else None,
+        ),
     )
     loss = losses.cross_entropy if recipe.teacher else recipe.loss
     eval_step = jax.jit(
         make_eval_step(model, loss=loss, preprocess=preprocess), out_shardings=whole
     )
-    init = partial(
-        init_state,
-        model,
-        recipe.optimizer(schedule),
-        image_shape=recipe.data.image_shape,
-        loss_scale=dynamic_loss_scale() if recipe.precision == "float16" else None,
-    )
-    key = jax.random.key(recipe.seed)
     return Engine(
-        train_step=train_step,
+        train_step=phases[0].train_step,
         evaluate=partial(
             evaluate,
             eval_step,
@@ -213,20 +228,28 @@ def make_engine(recipe: Recipe, mode: str = "jit") -> Engine:
         ),
         place=layout.place_batch,
         agree=parallel.make_agreement(mesh),
-        fresh_state=lambda: jax.jit(
-            init, out_shardings=layout.state_shardings(jax.eval_shape(init, key))
-        )(key),
-        schedule=schedule,
-        total_steps=steps,
+        fresh_state=phases[0].fresh_state,
+        schedule=joined_schedule(phases),
+        total_steps=phases[-1].last,
+        phases=phases,
     )
 
 
-def _introduce(recipe: Recipe, state: TrainState, reporter: Reporter, workdir: Path) -> None:
+def _introduce(
+    recipe: Recipe, engine: Engine, state: TrainState, reporter: Reporter, workdir: Path
+) -> None:
     """Say what the optimizer does to each parameter, and what the first batch looks like."""
     rows = table_of(recipe.optimizer, state.params)
+    if recipe.stages:
+        options = {"model": recipe.model, "image_shape": recipe.data.image_shape}
+        planned = plan(recipe.stages, highest=[*map(highest_rate, engine.phases)], **options)
+        rundir.write_table(workdir / rundir.STAGES, planned)
+        reporter.plan(planned)
+        rows = rows and staged_parameters(recipe.stages, rows, **options)
+    elif rows is not None:
+        reporter.parameters(rows)
     if rows is not None:
         rundir.write_table(workdir / rundir.PARAMETERS, rows)
-        reporter.parameters(rows)
     batch = train_batch(recipe.data.train, recipe.seed, 0, batch_size=recipe.batch_size)
     told = check_batch(
         batch, num_classes=recipe.data.num_classes, normalization=recipe.normalization
@@ -241,19 +264,32 @@ def with_soft_labels(mix: Mix | None, classes: int) -> Mix | None:
     return lambda key, images, labels: mix(key, images, jax.nn.one_hot(labels, classes))
 
 
-def _remaining_batches(
-    recipe: Recipe, engine: Engine, first: int, progressed: Callable[[], None]
+def _brought_near(source: Source) -> Source:
+    """Have the images on the device where they fit."""
+    # What several processes put together comes from their hosts.
+    return kept_on_device(source) if processes.own_part() == (0, 1) else source
+
+
+def _batches(
+    recipe: Recipe,
+    engine: Engine,
+    source: Source,
+    steps: range,
+    progressed: Callable[[], None],
 ) -> Iterator[Batch]:
-    """Make this process's part of the batches ahead, from images on the device where they fit."""
-    source, part = recipe.data.train, processes.own_part()
-    if part == (0, 1):  # what several processes put together comes from their hosts
-        source = kept_on_device(source)
-    read = partial(train_batch, source, recipe.seed, batch_size=recipe.batch_size, part=part)
+    """Make this process's part of the batches of steps, ahead of them."""
+    read = partial(
+        train_batch,
+        source,
+        recipe.seed,
+        batch_size=recipe.batch_size,
+        part=processes.own_part(),
+    )
 
     def make(step: int) -> Batch:
         return engine.place(read(step))
 
-    for batch in prefetched(make, range(first, engine.total_steps)):
+    for batch in prefetched(make, steps):
         progressed()
         yield batch
 
@@ -261,13 +297,14 @@ def _remaining_batches(
 def _train(
     recipe: Recipe,
     engine: Engine,
+    phase: Phase,
     state: TrainState,
     batches: Iterator[Batch],
     journal: Journal,
     checkpoints: Checkpoints,
     request: Request,
 ) -> TrainState:
-    """Take the remaining steps, one for each batch."""
+    """Take the remaining steps of a phase, one for each batch."""
     data, batch_size = recipe.data, recipe.batch_size
     epochs_after = partial(epochs_done, batch_size=batch_size, size=len(data.train))
     patience, saved = 60 * (recipe.checkpoint_minutes or math.inf), time.monotonic()
@@ -275,7 +312,7 @@ def _train(
     for step, batch in enumerate(batches, int(state.step) + 1):
         if journal.progress.stopping.stop:
             break
-        state, step_metrics = engine.train_step(state, batch)
+        state, step_metrics = phase.train_step(state, batch)
         journal.note(step, step_metrics)
 
         ends_epoch = epochs_after(step) > epochs_after(step - 1)

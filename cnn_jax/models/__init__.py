@@ -36,6 +36,7 @@ from cnn_jax.models import (
     vgg,
     vit,
 )
+from cnn_jax.models.hidden_head import WithHiddenHead
 
 VARIANTS = {
     **alexnet.VARIANTS,
@@ -85,7 +86,9 @@ def create_model(name: str, **options) -> nn.Module:
 
     Args:
         name: one of `list_models()`.
-        **options: fields of the module, such as `num_classes` or `dtype` (a type or its name).
+        **options: fields of the module, such as `num_classes` or `dtype` (a type or its name);
+            and `head_hidden`, units of a hidden layer before the classifier, which then replaces
+            the family's own, and `head_drop_rate`, dropout between the two (`WithHiddenHead`).
 
     Returns:
         A `flax.linen.Module`: `init(key, images)`, `apply(variables, images, train=False)`.
@@ -99,6 +102,7 @@ def create_model(name: str, **options) -> nn.Module:
     if name not in VARIANTS:
         raise InputError(f"`model` (={name!r}) is not a known model: {nearest(name, VARIANTS)}")
     variant = VARIANTS[name]
+    head = {field: options.pop(field) for field in _HEAD_FIELDS if field in options}
     known = [
         field for field in inspect.signature(variant).parameters if field not in _MODULE_FIELDS
     ]
@@ -106,11 +110,12 @@ def create_model(name: str, **options) -> nn.Module:
         if option not in known:
             raise InputError(
                 f"`{option}` (={options[option]!r}) is not an option of {name}: "
-                f"{nearest(option, known)}"
+                f"{nearest(option, [*known, *_HEAD_FIELDS])}"
             )
     if "dtype" in options:
         options["dtype"] = _float_type(options["dtype"])
-    return variant(**options)
+    model = variant(**options)
+    return _with_hidden_head(model, **head) if head else model
 
 
 def describe_model(model: nn.Module) -> dict:
@@ -126,6 +131,10 @@ def describe_model(model: nn.Module) -> dict:
     >>> describe_model(create_model("lenet5_unpadded", num_classes=3))
     {'name': 'lenet5_unpadded', 'num_classes': 3}
     """
+    if isinstance(model, WithHiddenHead):
+        backbone = model.backbone.clone(num_classes=model.num_classes)
+        head = {name: getattr(model, name) for name in _HEAD_FIELDS}
+        return {**describe_model(backbone), **head}
     fields = {
         field.name: getattr(model, field.name)
         for field in dataclasses.fields(model)
@@ -139,6 +148,20 @@ def describe_model(model: nn.Module) -> dict:
     if not described:
         return {"class": f"{type(model).__module__}.{type(model).__qualname__}", **fields}
     return min(described, key=len)
+
+
+def _with_hidden_head(
+    model: nn.Module, *, head_hidden: int | None = None, head_drop_rate: float = 0.5
+) -> WithHiddenHead:
+    if head_hidden is None or head_hidden < 1:
+        raise InputError(
+            f"`head_hidden` (={head_hidden}) must be at least 1, the units that `head_drop_rate` "
+            f"(={head_drop_rate}) drops; for the family's own head leave both out"
+        )
+    if not 0 <= head_drop_rate < 1:
+        raise InputError(f"`head_drop_rate` (={head_drop_rate}) must be at least 0 and below 1")
+    backbone = model.clone(num_classes=0)
+    return WithHiddenHead(backbone, model.num_classes, head_hidden, head_drop_rate)
 
 
 def _float_type(dtype) -> np.dtype:
@@ -166,3 +189,4 @@ def _overrides(variant, fields: dict) -> dict:
 
 
 _MODULE_FIELDS = ("parent", "name")
+_HEAD_FIELDS = ("head_hidden", "head_drop_rate")

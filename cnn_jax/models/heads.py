@@ -1,0 +1,220 @@
+"""The head of a network, the layer that makes its logits: its name, its input, another one."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from cnn_jax.errors import InputError
+from cnn_jax.models.hidden_head import HiddenHead, WithHiddenHead
+from cnn_jax.weights.shapes import (
+    default_image_shape,
+    head_paths,
+    new_variables,
+    variable_shapes,
+)
+
+Path = tuple[str, ...]
+
+
+def head_name(model: nn.Module, *, image_shape: Sequence[int] | None = None) -> str:
+    """Find the last layer with parameters on the way to the logits.
+
+    The network is traced in evaluation, where auxiliary heads are not computed.
+
+    Args:
+        model: one of the zoo, or a module of your own.
+        image_shape: of one image, [H, W, C]; as the model's fields say by default.
+
+    Returns:
+        The path of the layer among the parameters, such as "fc", "classifier" or "head/fc"; of a
+        hidden head, that of the whole.
+
+    Raises:
+        InputError: the model has no classifier, or does not say what images it takes.
+
+    >>> from cnn_jax import create_model
+    >>> [head_name(create_model(name)) for name in ("resnet18", "convnext_tiny", "squeezenet1_1")]
+    ['fc', 'head/fc', 'classifier_1']
+    """
+    return "/".join(_head_path(model, _image_shape(model, image_shape)))
+
+
+def embed(model: nn.Module, variables: dict, images: jax.Array) -> jax.Array:
+    """Compute the features that the head classifies, in evaluation; the head is not computed.
+
+    Args:
+        model: one of the zoo, or a module of your own.
+        variables: its parameters and statistics.
+        images: [N, H, W, C].
+
+    Returns:
+        [N, D]: the input of the layer `head_name(model)`, averaged over the positions where that
+        layer is a convolution.
+
+    Raises:
+        InputError: the model has no classifier.
+
+    >>> from cnn_jax import create_model
+    >>> model, images = create_model("resnet20_cifar"), jnp.ones((2, 32, 32, 3))
+    >>> features = jax.eval_shape(
+    ...     lambda key: embed(model, model.init(key, images), images), jax.random.key(0)
+    ... )
+    >>> features.shape
+    (2, 64)
+    """
+    head = _head_path(model, images.shape[1:])
+
+    def intercept(call, args, kwargs, context):
+        if context.method_name == "__call__" and context.module.path == head:
+            raise _HeadReached(args[0])
+        return call(*args, **kwargs)
+
+    try:
+        with nn.intercept_methods(intercept):
+            model.apply(variables, images)
+    except _HeadReached as reached:
+        features = reached.features
+    return features.mean(axis=range(1, features.ndim - 1)) if features.ndim > 2 else features
+
+
+def replace_head(
+    model: nn.Module,
+    variables: dict,
+    key: jax.Array,
+    *,
+    num_classes: int,
+    hidden: int | None = None,
+    drop_rate: float = 0.5,
+    image_shape: Sequence[int] | None = None,
+) -> tuple[nn.Module, dict]:
+    """Give a network a new head, for other classes.
+
+    Without `hidden`, it is the family's own with other outputs; so are auxiliary heads. With it,
+    it is Dense-ReLU-Dropout-Dense, and auxiliary heads are left out.
+
+    Args:
+        model: one of the zoo, or a module of your own with a field `num_classes`, for which 0
+            leaves the classifier out.
+        variables: its parameters and statistics.
+        key: random key of the new head.
+        num_classes: outputs of the new head, at least 1.
+        hidden: units of the hidden layer; None for none.
+        drop_rate: dropout after the hidden layer.
+        image_shape: of one image, [H, W, C]; as the model's fields say by default.
+
+    Returns:
+        The new network, which `describe_model` describes, and its variables: the new ones drawn
+        as the family draws them, all others those given.
+
+    Raises:
+        InputError: the model has no `num_classes`, a number is out of range, or the variables are
+            not those of the model.
+
+    >>> from cnn_jax import create_model, models
+    >>> model = create_model("resnet20_cifar")
+    >>> variables = model.init(jax.random.key(0), jnp.ones((1, 32, 32, 3)))
+    >>> model, variables = replace_head(model, variables, jax.random.key(1), num_classes=2)
+    >>> variables["params"]["linear"]["kernel"].shape
+    (64, 2)
+    >>> models.describe_model(model)
+    {'name': 'resnet20_cifar', 'num_classes': 2}
+    """
+    _check(model, num_classes, hidden, drop_rate)
+    image = _image_shape(model, image_shape)
+    backbone = model.backbone if isinstance(model, WithHiddenHead) else model
+    if hidden is None:
+        new = backbone.clone(num_classes=num_classes)
+        paths = head_paths(new, image)
+    else:
+        new = WithHiddenHead(backbone.clone(num_classes=0), num_classes, hidden, drop_rate)
+        paths = variable_shapes(new, image).keys() - variable_shapes(new.backbone, image).keys()
+    flat = flatten_dict(dict(variables))
+    kept = variable_shapes(new, image).keys() - paths
+    absent = sorted(kept - flat.keys())
+    if absent:
+        raise InputError(
+            f"`variables` lack {'/'.join(absent[0])} and {len(absent) - 1} more of the model's: "
+            "pass those of this model"
+        )
+    arrays = {path: flat[path] for path in kept} | new_variables(new, image, paths, key)
+    return new, unflatten_dict(dict(sorted(arrays.items())))
+
+
+class _HeadReached(Exception):
+    """Ends an evaluation where the head would begin.
+
+    Attributes:
+        features: the head's input.
+    """
+
+    def __init__(self, features: jax.Array):
+        super().__init__()
+        self.features = features
+
+
+def _image_shape(model: nn.Module, given: Sequence[int] | None) -> tuple[int, ...]:
+    return default_image_shape(model) if given is None else tuple(given)
+
+
+def _head_path(model: nn.Module, image: tuple[int, ...]) -> Path:
+    if getattr(model, "num_classes", None) == 0:
+        raise InputError(
+            f"`model` (={type(model).__name__}) has `num_classes` (=0) and so no head: create it "
+            "with as many classes as there are"
+        )
+    try:
+        return _traced(model, image)
+    except TypeError as error:
+        if "unhashable" not in str(error):
+            raise
+        return _traced.__wrapped__(model, image)  # a field of the model is a list or a dict
+
+
+@lru_cache(maxsize=64)
+def _traced(model: nn.Module, image: tuple[int, ...]) -> Path:
+    last: Path = ()
+
+    def intercept(call, args, kwargs, context):
+        nonlocal last
+        module, path = context.module, context.module.path
+        within = bool(last) and path[: len(last)] == last
+        if context.method_name == "__call__" and path and not within and _is_layer(module):
+            last = path
+        return call(*args, **kwargs)
+
+    shapes = variable_shapes(model, image)
+    variables = unflatten_dict(
+        {path: jax.ShapeDtypeStruct(shape, jnp.float32) for path, shape in shapes.items()}
+    )
+    with nn.intercept_methods(intercept):
+        jax.eval_shape(model.apply, variables, jax.ShapeDtypeStruct((1, *image), jnp.float32))
+    if not last:
+        raise InputError(f"`model` (={type(model).__name__}) has no layer with parameters")
+    return last
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """Whether a module has parameters of its own, and not only those of modules inside."""
+    own = module.variables.get("params", {}).values()
+    return isinstance(module, HiddenHead) or any(map(_is_array, own))
+
+
+def _is_array(value) -> bool:
+    return hasattr(value, "shape")
+
+
+def _check(model: nn.Module, num_classes: int, hidden: int | None, drop_rate: float) -> None:
+    if not hasattr(model, "num_classes"):
+        raise InputError(
+            f"`model` (={type(model).__name__}) has no `num_classes`, so its head cannot be told "
+            "from the rest: give it that field, 0 of which leaves the classifier out"
+        )
+    for name, value in (("num_classes", num_classes), ("hidden", hidden)):
+        if value is not None and value < 1:
+            raise InputError(f"`{name}` (={value}) must be at least 1")
+    if not 0 <= drop_rate < 1:
+        raise InputError(f"`drop_rate` (={drop_rate}) must be at least 0 and below 1")
