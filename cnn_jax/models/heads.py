@@ -130,19 +130,18 @@ def replace_head(
     backbone = model.backbone if isinstance(model, WithHiddenHead) else model
     if hidden is None:
         new = backbone.clone(num_classes=num_classes)
-        paths = head_paths(new, image)
     else:
         new = WithHiddenHead(backbone.clone(num_classes=0), num_classes, hidden, drop_rate)
-        paths = variable_shapes(new, image).keys() - variable_shapes(new.backbone, image).keys()
+    fresh = _fresh(new, image, key)
     flat = flatten_dict(dict(variables))
-    kept = variable_shapes(new, image).keys() - paths
+    kept = variable_shapes(new, image).keys() - fresh.keys()
     absent = sorted(kept - flat.keys())
     if absent:
         raise InputError(
             f"`variables` lack {'/'.join(absent[0])} and {len(absent) - 1} more of the model's: "
             "pass those of this model"
         )
-    arrays = {path: flat[path] for path in kept} | new_variables(new, image, paths, key)
+    arrays = {path: flat[path] for path in kept} | fresh
     return new, unflatten_dict(dict(sorted(arrays.items())))
 
 
@@ -164,9 +163,10 @@ class FeatureHead(nn.Module):
     @nn.compact
     def __call__(self, features: jax.Array, *, train: bool = False) -> jax.Array:
         """Map [N, D] to logits [N, num_classes]."""
-        x = layers.Dropout(self.drop_rate, deterministic=not train)(features)
+        # Named, since the layer may have a dropout of its own.
+        drop = layers.Dropout(self.drop_rate, deterministic=not train, name="before")
         options = {"train": train} if isinstance(self.layer, HiddenHead) else {}
-        return self.layer(x, **options)
+        return self.layer(drop(features), **options)
 
 
 def feature_head(model: nn.Module, *, image_shape: Sequence[int] | None = None) -> FeatureHead:
@@ -284,12 +284,14 @@ class _Head(NamedTuple):
     Attributes:
         path: of the layer.
         layer: a copy, bound to no variables.
+        features: shape of its input for one image.
         drop_rate: of the dropout whose output is its input.
         direct: whether its output is the logits.
     """
 
     path: Path
     layer: nn.Module
+    features: tuple[int, ...]
     drop_rate: float
     direct: bool
 
@@ -324,7 +326,8 @@ def _traced(model: nn.Module, image: tuple[int, ...]) -> _Head:
         if within or not _is_layer(module):
             return call(*args, **kwargs)
         before = rate if args[0] is dropped else 0.0
-        head = _Head(path, module.clone(parent=None, name=None), before, False)
+        layer = module.clone(parent=None, name=None)
+        head = _Head(path, layer, args[0].shape[1:], before, False)
         result = call(*args, **kwargs)
         if head.path == path:
             output = result
@@ -354,6 +357,17 @@ def _is_layer(module: nn.Module) -> bool:
 
 def _is_array(value) -> bool:
     return hasattr(value, "shape")
+
+
+def _fresh(model: nn.Module, image: tuple[int, ...], key: jax.Array) -> dict[Path, jax.Array]:
+    """Initialise the head, and those auxiliary ones that depend on `num_classes`."""
+    head = _head(model, image)
+    drawn = jax.jit(head.layer.init)(key, jnp.zeros((1, *head.features)))["params"]
+    fresh = {("params", *head.path, *path): leaf for path, leaf in flatten_dict(drawn).items()}
+    if isinstance(model, WithHiddenHead):
+        return fresh
+    others = head_paths(model, image) - fresh.keys()
+    return fresh | (new_variables(model, image, others, key) if others else {})
 
 
 def _check(model: nn.Module, num_classes: int, hidden: int | None, drop_rate: float) -> None:
