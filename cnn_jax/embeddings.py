@@ -5,6 +5,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import flax.linen as nn
@@ -129,7 +130,7 @@ def _place(
 def _read(path: Path, count: int) -> np.ndarray | None:
     """Read features; None where there are none, or not all as they were written."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             features = archive["features"]  # the archive has a checksum
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
@@ -147,4 +148,5 @@ def _write(path: Path, features: np.ndarray) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
