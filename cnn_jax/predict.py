@@ -82,7 +82,7 @@ def classifier_of_run(workdir: str | Path) -> Classifier:
         workdir: the run directory.
 
     Returns:
-        The best network of the run; photographs are resized to cover its training images' size.
+        The best network of the run; photographs are prepared as its `preprocessing` says.
 
     Raises:
         InputError: the directory is no run directory, has no checkpoint, or its images have
@@ -91,14 +91,7 @@ def classifier_of_run(workdir: str | Path) -> Classifier:
     from cnn_jax.trained import load_run  # imports what only a run directory needs
 
     run = load_run(workdir)
-    height, width, _ = run.description["recipe"]["data"]["image_shape"]
-    preprocessing = Preprocessing(
-        size=(height, width),
-        crop_fraction=1.0,
-        mean=run.normalization.mean,
-        std=run.normalization.std,
-    )
-    return Classifier(run.model, run.variables, preprocessing, run.class_names)
+    return Classifier(run.model, run.variables, run.preprocessing, run.class_names)
 
 
 def pretrained_classifier(name: str) -> Classifier:

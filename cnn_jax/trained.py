@@ -1,6 +1,6 @@
 """A trained run, read back from its directory alone."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from cnn_jax.errors import InputError
 from cnn_jax.evaluate import Evaluation, evaluate
 from cnn_jax.precision import with_precision
 from cnn_jax.steps import make_eval_step, normalize
+from cnn_jax.weights.pretrained import Preprocessing, preprocessing_from
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +58,23 @@ class TrainedRun:
         """Return the network as a teacher for a recipe, which should share its normalization."""
         return TrainedNetwork(self.model, self.variables)
 
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How photographs are prepared for the network.
+
+        As the training images were, where these were loaded with a preprocessing. Else they are
+        resized until they cover the size of the training images.
+
+        Raises:
+            InputError: the training images have neither one channel nor three.
+        """
+        statistics = asdict(self.normalization)
+        record = self.description["data"].get("preprocessing")
+        if record:
+            return replace(preprocessing_from(record), **statistics)
+        height, width, _ = self.description["recipe"]["data"]["image_shape"]
+        return Preprocessing(size=(height, width), crop_fraction=1.0, **statistics)
+
     def load_data(self, name: str | None = None) -> data.Dataset:
         """Load the data of the run, or other data in the same way.
 
@@ -74,8 +92,10 @@ class TrainedRun:
                 "the data of this run were arrays in a program, so they cannot be loaded again: "
                 "name other data (--data)"
             )
-        names = arguments.get("class_names")
-        return data.load(**{**arguments, "class_names": names and tuple(names)})
+        names, record = arguments.get("class_names"), arguments.get("preprocessing")
+        arguments["class_names"] = names and tuple(names)
+        arguments["preprocessing"] = record and preprocessing_from(record)
+        return data.load(**arguments)
 
 
 def load_run(workdir: str | Path) -> TrainedRun:

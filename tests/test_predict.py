@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -11,6 +12,8 @@ import pytest
 from PIL import Image
 
 from cnn_jax import cli, data, models, optim, schedules
+from cnn_jax.data.decoding import read_input
+from cnn_jax.data.statistics import Normalization
 from cnn_jax.errors import InputError
 from cnn_jax.predict import (
     Classifier,
@@ -27,6 +30,7 @@ from cnn_jax.trained import load_run
 from cnn_jax.weights import save_weights
 from cnn_jax.weights.pretrained import Preprocessing
 from tests.conftest import scans
+from tests.data.images import folder as photo_folder
 
 NAMES = ("first", "second [row]", "third")
 
@@ -145,6 +149,57 @@ def test_batches_change_nothing(trained, folder):
         for one, other in zip(again, whole, strict=True):
             assert one.guesses[0].index == other.guesses[0].index
             assert one.guesses[0].probability == pytest.approx(other.guesses[0].probability)
+
+
+def test_a_run_prepares_photographs_as_its_weights_ask_for(tmp_path, monkeypatch, capsys):
+    """To the bit as in training, and also where the run is copied and its images are gone."""
+    monkeypatch.setenv("CNN_JAX_CACHE", str(tmp_path / "caches"))
+    photographs = photo_folder(tmp_path / "pets", {"cat": 12, "dog": 12}, size=(9, 14))
+    weights = Preprocessing(
+        size=(8, 8), crop_fraction=0.8, interpolation="lanczos", mean=(0.5,) * 3, std=(0.25,) * 3
+    )
+    dataset = data.load(photographs, preprocessing=weights, validation=0, test=4)
+    recipe = Recipe(
+        model=models.create_model("mlp", num_classes=2, widths=(8,), head_hidden=4),
+        data=dataset,
+        normalization=Normalization(weights.mean, weights.std),
+        epochs=1,
+        batch_size=8,
+    )
+    run(recipe, tmp_path / "run", quiet=True)
+    classifier = classifier_of_run(tmp_path / "run")
+    assert classifier.preprocessing == weights
+    files = sorted(photographs.rglob("*.png"))
+    expected = [read_input(path, classifier.preprocessing) for path in files]
+    positions = np.concatenate([dataset.train.indices, dataset.test.indices])
+    images = np.concatenate(
+        [part.read(np.arange(len(part))) for part in (dataset.train, dataset.test)]
+    )
+    np.testing.assert_array_equal(images[np.argsort(positions)], expected)
+    again = load_run(tmp_path / "run").load_data()
+    assert again.train.fingerprint == dataset.train.fingerprint
+
+    record = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert record["data"]["preprocessing"]["interpolation"] == "lanczos"
+    del record["data"]["preprocessing"]  # as runs were before there was any
+    shutil.copytree(tmp_path / "run", tmp_path / "old")
+    (tmp_path / "old" / "recipe.json").write_text(json.dumps(record))
+    whole = replace(weights, crop_fraction=1.0, interpolation="bicubic")
+    assert classifier_of_run(tmp_path / "old").preprocessing == whole
+
+    shutil.move(tmp_path / "run", tmp_path / "copied")
+    shutil.copy(files[0], tmp_path / "photo.png")
+    shutil.rmtree(photographs)
+    shutil.rmtree(tmp_path / "caches")
+    assert call(monkeypatch, tmp_path / "copied", tmp_path / "photo.png", "--json") == 0
+    (printed,) = json.loads(capsys.readouterr().out)
+    statistics = {"mean": weights.mean, "std": weights.std}
+    network = load_run(tmp_path / "copied")
+    inputs = normalize(to_float(expected[0][None]), **statistics)
+    probabilities = jax.nn.softmax(network.model.apply(network.variables, inputs))[0]
+    assert {entry["name"] for entry in printed["classes"]} == {"cat", "dog"}
+    for entry in printed["classes"]:
+        assert entry["probability"] == pytest.approx(float(probabilities[entry["index"]]), abs=1e-6)
 
 
 def test_a_file_of_weights(folder, tmp_path, monkeypatch, capsys):

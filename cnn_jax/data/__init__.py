@@ -1,7 +1,8 @@
 """Datasets by name or path."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cnn_jax.data.digits import read_digits
 from cnn_jax.data.files import is_image_files, read_files
@@ -19,6 +20,9 @@ from cnn_jax.data.source import (
 from cnn_jax.data.splits import hold_out, hold_out_by_name
 from cnn_jax.data.tfds import read_tfds
 from cnn_jax.errors import InputError, nearest
+
+if TYPE_CHECKING:  # it takes seconds to import
+    from cnn_jax.weights.pretrained import Preprocessing
 
 __all__ = [
     "ArraySource",
@@ -51,6 +55,7 @@ def load(
     skip_bad: bool = False,
     cache_dir: str | Path | None = None,
     stream: bool | None = None,
+    preprocessing: "Preprocessing | None" = None,
 ) -> Dataset:
     """Load a dataset by name or path.
 
@@ -77,6 +82,10 @@ def load(
         stream: decode image files whenever they are read, and keep nothing but a list of what is
             wrong with them; None to do so where a cache would take more than half of the disk's
             free space. The pixels are the same.
+        preprocessing: that of the weights to begin with, by which image files are brought to a size
+            and to its channels exactly as `cnn_jax.predict` prepares a photograph; instead of
+            `image_size`. The run directory keeps it, for prediction. Its mean and deviation are a
+            recipe's `normalization`.
 
     Returns:
         The dataset.
@@ -97,7 +106,13 @@ def load(
         "skip_bad": skip_bad,
         "cache_dir": cache_dir,
         "stream": stream,
+        "preprocessing": preprocessing,
     }
+    if preprocessing is not None and image_size is not None:
+        raise InputError(
+            f"`image_size` (={image_size}) and `preprocessing` (={preprocessing}) both say the "
+            "size: leave `image_size` out (`dataclasses.replace(preprocessing, size=(...))`)"
+        )
     splitting = {"validation": validation, "test": test, "split_seed": split_seed}
     if is_image_files(path):
         title = path.name if path.is_dir() else path.stem
@@ -125,6 +140,7 @@ def load(
             "class_names": class_names and list(class_names),
             "data_dir": data_dir,
             **of_files,
+            "preprocessing": preprocessing and asdict(preprocessing),
         },
     )
     return replace(dataset, skipped=skipped)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.data.decoding import decode, explain
+from cnn_jax.data.decoding import Framing, decode, decode_framed, explain
 from cnn_jax.data.tree import reader
 
 
@@ -21,12 +21,14 @@ class Target:
         pixels: the file that takes the pixels, as large as it must be.
         shape: (H, W, C) of every image.
         resized: whether images are brought to that size; else they must have it.
+        framing: how, where that is laid down.
     """
 
     root: Path
     pixels: Path
     shape: tuple[int, int, int]
     resized: bool
+    framing: Framing | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,9 @@ def block_writer(target: Target) -> Callable[[tuple[int, Sequence[str]]], Block]
             try:
                 content = read(name)
                 contents[position] = checksum(content)
-                pixels[position] = decode_to(content, target.shape, resized=target.resized)
+                pixels[position] = decode_to(
+                    content, target.shape, resized=target.resized, framing=target.framing
+                )
             except MemoryError:
                 raise
             except Exception as error:
@@ -79,13 +83,16 @@ def block_writer(target: Target) -> Callable[[tuple[int, Sequence[str]]], Block]
     return write
 
 
-def decode_to(content: bytes, shape: tuple[int, int, int], *, resized: bool) -> np.ndarray:
+def decode_to(
+    content: bytes, shape: tuple[int, int, int], *, resized: bool, framing: Framing | None = None
+) -> np.ndarray:
     """Decode an image to a shape, or demand that it has that shape already.
 
     Args:
         content: of the file.
         shape: (H, W, C).
         resized: whether the image is resized and cut to the shape.
+        framing: how; None for `decode`'s own way.
 
     Returns:
         uint8 [H, W, C].
@@ -93,6 +100,8 @@ def decode_to(content: bytes, shape: tuple[int, int, int], *, resized: bool) -> 
     Raises:
         Exception: of any type, which `explain` puts into words.
     """
+    if framing is not None:
+        return decode_framed(content, framing)
     pixels = decode(content, channels=shape[2], size=shape[:2] if resized else None)
     if pixels.shape != shape:
         raise ValueError(

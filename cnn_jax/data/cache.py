@@ -30,6 +30,7 @@ import numpy as np
 
 from cnn_jax.data.bars import counting, say
 from cnn_jax.data.blocks import Block, Target, block_writer, checksums_of, write_all
+from cnn_jax.data.decoding import Framing
 from cnn_jax.data.headers import common_shape, none_readable, read_headers
 from cnn_jax.data.listing import Listing
 from cnn_jax.data.workers import share_out, workers_for
@@ -87,18 +88,25 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cnn_jax"
 
 
-def place_of(listing: Listing, size: tuple[int, int] | None, cache_dir: str | Path | None) -> Path:
+def place_of(
+    listing: Listing,
+    size: tuple[int, int] | None,
+    cache_dir: str | Path | None,
+    framing: Framing | None = None,
+) -> Path:
     """Say where the cache of some files at some size lies.
 
     Args:
         listing: the files.
         size: (height, width) asked for, or None.
         cache_dir: as for `cache_folder`.
+        framing: how images are brought to the size, where that is laid down.
 
     Returns:
         The folder: another one for other files or another size, the same when files change.
     """
-    key = hashlib.blake2b(f"{listing.path}\0{size}".encode(), digest_size=6).hexdigest()
+    how = size if framing is None else tuple(framing)
+    key = hashlib.blake2b(f"{listing.path}\0{how}".encode(), digest_size=6).hexdigest()
     return cache_folder(cache_dir) / f"{listing.path.stem}-{key}"
 
 
@@ -113,6 +121,7 @@ def fill_cache(
     cache_dir: str | Path | None = None,
     headers: np.ndarray | None = None,
     share: float | None = None,
+    framing: Framing | None = None,
 ) -> tuple[mmap.mmap, Index]:
     """Have every image of a listing decoded in a cache, which may be there already.
 
@@ -122,6 +131,7 @@ def fill_cache(
         cache_dir: as for `cache_folder`.
         headers: as of `read_headers`, where they are known.
         share: of the disk's free space, what a new cache may take; None for all.
+        framing: how images are brought to a size, instead of `size`.
 
     Returns:
         The pixels, mapped into memory: they stay as they are for whoever has them, whatever
@@ -131,8 +141,10 @@ def fill_cache(
         InputError: the disk is full or cannot be written, or no file is an image.
         TooLarge: it would take more than that share.
     """
-    folder = place_of(listing, size, cache_dir)
+    folder = place_of(listing, size, cache_dir, framing)
     request = {"version": _VERSION, "listing": listing.digest, "size": size and list(size)}
+    if framing is not None:
+        request["framing"] = {**framing._asdict(), "size": list(framing.size)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / LOCK, shared=True, waiting=lambda: say(f"waiting for {folder}")):
@@ -225,7 +237,8 @@ def _read_blocks(folder: Path, shape: tuple[int, ...]) -> Iterator[tuple[int, np
 def _fill(folder: Path, listing: Listing, plan: dict) -> Index:
     began = time.monotonic()
     shape = (len(listing), *plan["shape"])
-    target = Target(listing.root, folder / PIXELS, tuple(plan["shape"]), plan["resized"])
+    framing = _framing(plan["request"])
+    target = Target(listing.root, folder / PIXELS, tuple(plan["shape"]), plan["resized"], framing)
     try:
         _take_space(folder / PIXELS, int(np.prod(shape)))
         blocks = dict(_sound_blocks(folder, shape))
@@ -273,9 +286,9 @@ def _begin(
     for name in (INDEX, JOURNAL, PLAN, PIXELS):
         # Unlinked and not cut: another run may still be reading the old pixels.
         (folder / name).unlink(missing_ok=True)
-    size = request["size"]
     headers = read_headers(listing) if headers is None else headers
-    chosen = common_shape(headers, size and tuple(size))
+    size = request["size"] and tuple(request["size"])
+    chosen = common_shape(headers, size, framing=_framing(request))
     if chosen is None:
         raise none_readable(listing)
     space = len(listing) * int(np.prod(chosen[0]))
@@ -287,6 +300,11 @@ def _begin(
     plan = {"request": request, "shape": list(chosen[0]), "resized": chosen[1]}
     _write_whole(folder / PLAN, plan)
     return plan
+
+
+def _framing(request: dict) -> Framing | None:
+    framing = request.get("framing")
+    return framing and Framing(**{**framing, "size": tuple(framing["size"])})
 
 
 def _plan_to_resume(folder: Path, request: dict) -> dict | None:

@@ -18,6 +18,34 @@ _MODES = {1: "L", 3: "RGB"}
 _MOST_ELONGATED = 100
 
 
+class Framing(NamedTuple):
+    """How an image is brought to a size: what a `Preprocessing` does to pixels before the device.
+
+    Apart from that, so that processes which only decode need not import what it needs.
+
+    Attributes:
+        size: (height, width) of the result.
+        crop_fraction: side of the result as a fraction of the side that is resized to.
+        interpolation: nearest, bilinear, bicubic or lanczos, with antialiasing.
+        channels: 1 for grey, 3 for red, green and blue.
+    """
+
+    size: tuple[int, int]
+    crop_fraction: float
+    interpolation: str
+    channels: int
+
+
+def framing_of(preprocessing: "Preprocessing") -> Framing:
+    """Return what a preprocessing does to pixels before the device.
+
+    >>> from cnn_jax.weights.pretrained import Preprocessing
+    >>> framing_of(Preprocessing(size=(64, 64)))
+    Framing(size=(64, 64), crop_fraction=0.875, interpolation='bicubic', channels=3)
+    """
+    return Framing(*(getattr(preprocessing, name) for name in Framing._fields))
+
+
 def read_input(path: str | Path, preprocessing: "Preprocessing") -> np.ndarray:
     """Read an image file and bring it to the size of an input.
 
@@ -130,6 +158,31 @@ def decode(content: bytes, *, channels: int, size: tuple[int, int] | None = None
     return np.asarray(image).reshape(image.height, image.width, channels)
 
 
+def decode_framed(content: bytes, framing: Framing) -> np.ndarray:
+    """Decode the bytes of an image file to an input, as `read_input` does.
+
+    Args:
+        content: of the file.
+        framing: size, crop, interpolation and channels.
+
+    Returns:
+        uint8 [H, W, C].
+
+    Raises:
+        Exception: of any type, which `explain` puts into words.
+
+    >>> file = io.BytesIO()
+    >>> Image.new("L", (300, 200), 7).save(file, "png")
+    >>> decode_framed(file.getvalue(), Framing((64, 64), 0.875, "bicubic", 3))[0, 0]
+    array([7, 7, 7], dtype=uint8)
+    """
+    _, image = decode_upright(content)
+    refuse_lines(image.size)
+    if image.mode != _MODES[framing.channels]:
+        image = image.convert(_MODES[framing.channels])
+    return resize_and_crop(image, framing)
+
+
 def decode_upright(
     content: bytes, *, least: tuple[int, int] | None = None
 ) -> tuple[Header, Image.Image]:
@@ -184,7 +237,7 @@ def explain(error: Exception) -> str:
     return f"cannot be read as an image ({reason}): fetch it again"
 
 
-def resize_and_crop(image: Image.Image, preprocessing: "Preprocessing") -> np.ndarray:
+def resize_and_crop(image: Image.Image, preprocessing: "Preprocessing | Framing") -> np.ndarray:
     """Resize an image until it covers the size before the crop, and cut out its middle.
 
     For a square size this is torchvision's `Resize` and `CenterCrop`, pixel by pixel.

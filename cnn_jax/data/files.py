@@ -3,6 +3,7 @@
 import numbers
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from cnn_jax.data.bars import say
 from cnn_jax.data.cache import TooLarge, fill_cache
 from cnn_jax.data.cached_images import CachedImages
 from cnn_jax.data.csv_listing import list_csv
+from cnn_jax.data.decoding import Framing, framing_of
 from cnn_jax.data.headers import common_shape, none_readable, too_elongated
 from cnn_jax.data.idx import is_idx_folder
 from cnn_jax.data.listing import SPLITS, Listing, list_files
@@ -20,6 +22,9 @@ from cnn_jax.data.streamed_images import StreamedImages
 from cnn_jax.data.survey import read_survey, survey, survey_path
 from cnn_jax.data.tree import Fault
 from cnn_jax.errors import InputError
+
+if TYPE_CHECKING:  # it takes seconds to import
+    from cnn_jax.weights.pretrained import Preprocessing
 
 _SAID = 20
 _SHARE = 0.5  # of the free space, what a cache may take unasked
@@ -77,6 +82,7 @@ def read_files(
     validation: float | int,
     test: float | int,
     split_seed: int,
+    preprocessing: "Preprocessing | None" = None,
 ) -> ImageFiles:
     """Read image files.
 
@@ -90,6 +96,7 @@ def read_files(
         validation: what to hold out of the training images, where no folder holds them.
         test: the same for the test images.
         split_seed: seed of both.
+        preprocessing: what brings images to a size, instead of `image_size`.
 
     Returns:
         The sources, and what goes with them.
@@ -98,7 +105,8 @@ def read_files(
         InputError: the files are not laid out as they must be, or some cannot be used.
     """
     listing = list_images(path)
-    whole, contents, problems = _open(listing, _pair(image_size), cache_dir, stream)
+    framing = None if preprocessing is None else framing_of(preprocessing)
+    whole, contents, problems = _open(listing, _pair(image_size), cache_dir, stream, framing)
     faults, usable = find_faults(listing, contents, problems)
     if faults and not skip_bad:
         raise refusal(path, faults)
@@ -124,6 +132,7 @@ def _open(
     size: tuple[int, int] | None,
     cache_dir: str | Path | None,
     stream: bool | None,
+    framing: Framing | None,
 ) -> tuple[Source, np.ndarray, dict[int, str]]:
     """Return the images, digests of their files, and what cannot be decoded."""
     path = survey_path(listing, cache_dir)
@@ -132,18 +141,24 @@ def _open(
         headers, share = kept and kept.headers, _SHARE if stream is None else None
         try:
             mapping, index = fill_cache(
-                listing, size=size, cache_dir=cache_dir, headers=headers, share=share
+                listing,
+                size=size,
+                cache_dir=cache_dir,
+                headers=headers,
+                share=share,
+                framing=framing,
             )
             return CachedImages(mapping, index, listing.labels), index.contents, index.problems
         except TooLarge as error:
             say(f"{error}: so they are decoded whenever they are read")
     seen = survey(listing, path=path)
-    chosen = common_shape(seen.headers, size)
+    chosen = common_shape(seen.headers, size, framing=framing)
     if chosen is None:
         raise none_readable(listing)
     shape, resized = chosen
     problems = {**(too_elongated(seen.headers) if resized else {}), **seen.problems}
-    return StreamedImages(listing, shape, resized, seen.contents), seen.contents, problems
+    images = StreamedImages(listing, shape, resized, seen.contents, framing)
+    return images, seen.contents, problems
 
 
 def _pair(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cnn_jax.data.bars import counting
-from cnn_jax.data.decoding import explain, read_header, refuse_lines
+from cnn_jax.data.decoding import Framing, explain, read_header, refuse_lines
 from cnn_jax.data.listing import Listing
 from cnn_jax.data.tree import reader
 from cnn_jax.data.workers import share_out, workers_for
@@ -79,13 +79,14 @@ def header_of(read: Callable[[], bytes]) -> tuple[int, int, int]:
 
 
 def common_shape(
-    headers: np.ndarray, size: tuple[int, int] | None
+    headers: np.ndarray, size: tuple[int, int] | None, *, framing: Framing | None = None
 ) -> tuple[tuple[int, int, int], bool] | None:
     """Choose the shape that all images are to have.
 
     Args:
         headers: as of `read_headers`.
         size: (height, width) asked for; None for the images' own, or 224x224 where these differ.
+        framing: size and channels, where they are laid down.
 
     Returns:
         (H, W, C), with one channel where every image is grey; and whether images must be resized.
@@ -99,6 +100,8 @@ def common_shape(
     readable = headers[headers[:, 0] > 0]
     if not len(readable):
         return None
+    if framing is not None:
+        return (*framing.size, framing.channels), True
     channels = int(readable[:, 2].max())
     if size is None and (readable[:, :2] == readable[0, :2]).all():
         return (int(readable[0, 0]), int(readable[0, 1]), channels), False

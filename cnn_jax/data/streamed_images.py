@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnn_jax.data.blocks import decode_to
-from cnn_jax.data.decoding import explain
+from cnn_jax.data.decoding import Framing, explain
 from cnn_jax.data.listing import Listing
 from cnn_jax.data.source import digest_arrays
 from cnn_jax.data.tree import reader
@@ -27,12 +27,14 @@ class StreamedImages:
         image_shape: (H, W, C) of every image.
         resized: whether images are brought to that size; else they have it.
         contents: uint64 [N], digests of the files.
+        framing: how images are brought to that size, where that is laid down.
     """
 
     listing: Listing
     image_shape: tuple[int, int, int]
     resized: bool
     contents: np.ndarray
+    framing: Framing | None = None
 
     def __len__(self) -> int:
         return len(self.listing)
@@ -44,9 +46,10 @@ class StreamedImages:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Digest of the files, the shape, and the labels."""
+        """Digest of the files, the shape, how it is brought about, and the labels."""
         shape = np.array([*self.image_shape, self.resized])
-        return digest_arrays(self.contents, shape, self.labels)
+        framing = [] if self.framing is None else [np.array(repr(self.framing))]
+        return digest_arrays(self.contents, shape, self.labels, *framing)
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         """Read the images at `indices` [B]: uint8 [B, H, W, C].
@@ -64,7 +67,8 @@ class StreamedImages:
 
     def _decode(self, name: str) -> np.ndarray:
         try:
-            return decode_to(self._read(name), self.image_shape, resized=self.resized)
+            content = self._read(name)
+            return decode_to(content, self.image_shape, resized=self.resized, framing=self.framing)
         except MemoryError:
             raise
         except Exception as error:

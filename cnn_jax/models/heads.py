@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from cnn_jax import layers
 from cnn_jax.errors import InputError
 from cnn_jax.models.hidden_head import HiddenHead, WithHiddenHead
 from cnn_jax.weights.shapes import (
@@ -40,7 +42,7 @@ def head_name(model: nn.Module, *, image_shape: Sequence[int] | None = None) -> 
     >>> [head_name(create_model(name)) for name in ("resnet18", "convnext_tiny", "squeezenet1_1")]
     ['fc', 'head/fc', 'classifier_1']
     """
-    return "/".join(_head_path(model, _image_shape(model, image_shape)))
+    return "/".join(_head(model, _image_shape(model, image_shape)).path)
 
 
 def embed(model: nn.Module, variables: dict, images: jax.Array) -> jax.Array:
@@ -66,10 +68,10 @@ def embed(model: nn.Module, variables: dict, images: jax.Array) -> jax.Array:
     >>> features.shape
     (2, 64)
     """
-    head = _head_path(model, images.shape[1:])
+    path = _head(model, images.shape[1:]).path
 
     def intercept(call, args, kwargs, context):
-        if context.method_name == "__call__" and context.module.path == head:
+        if context.method_name == "__call__" and context.module.path == path:
             raise _HeadReached(args[0])
         return call(*args, **kwargs)
 
@@ -128,20 +130,136 @@ def replace_head(
     backbone = model.backbone if isinstance(model, WithHiddenHead) else model
     if hidden is None:
         new = backbone.clone(num_classes=num_classes)
-        paths = head_paths(new, image)
     else:
         new = WithHiddenHead(backbone.clone(num_classes=0), num_classes, hidden, drop_rate)
-        paths = variable_shapes(new, image).keys() - variable_shapes(new.backbone, image).keys()
+    fresh = _fresh(new, image, key)
     flat = flatten_dict(dict(variables))
-    kept = variable_shapes(new, image).keys() - paths
+    kept = variable_shapes(new, image).keys() - fresh.keys()
     absent = sorted(kept - flat.keys())
     if absent:
         raise InputError(
             f"`variables` lack {'/'.join(absent[0])} and {len(absent) - 1} more of the model's: "
             "pass those of this model"
         )
-    arrays = {path: flat[path] for path in kept} | new_variables(new, image, paths, key)
+    arrays = {path: flat[path] for path in kept} | fresh
     return new, unflatten_dict(dict(sorted(arrays.items())))
+
+
+class FeatureHead(nn.Module):
+    """The head of a network as a network of its own, which classifies what `embed` gives.
+
+    Attributes:
+        layer: the layer of the network.
+        drop_rate: the dropout that precedes it there.
+    """
+
+    layer: nn.Module
+    drop_rate: float = 0.0
+
+    def setup(self):
+        """Give the parameters the names that they have in the layer."""
+        nn.share_scope(self, self.layer)
+
+    @nn.compact
+    def __call__(self, features: jax.Array, *, train: bool = False) -> jax.Array:
+        """Map [N, D] to logits [N, num_classes]."""
+        # Named, since the layer may have a dropout of its own.
+        drop = layers.Dropout(self.drop_rate, deterministic=not train, name="before")
+        options = {"train": train} if isinstance(self.layer, HiddenHead) else {}
+        return self.layer(drop(features), **options)
+
+
+def feature_head(model: nn.Module, *, image_shape: Sequence[int] | None = None) -> FeatureHead:
+    """Take the head out of a network, to train it on features that were computed once.
+
+    Its parameters are `get_head` of the network's variables, and `put_head` brings them back. On
+    `embed(model, variables, images)` its logits are those of the network.
+
+    Args:
+        model: one of the zoo, or a module of your own.
+        image_shape: of one image, [H, W, C]; as the model's fields say by default.
+
+    Returns:
+        The head, with the dropout before it.
+
+    Raises:
+        InputError: something follows the last layer with parameters, so that it alone does not
+            make the logits, as in SqueezeNet, where averages of a convolution do.
+
+    >>> from cnn_jax import create_model
+    >>> head = feature_head(create_model("efficientnet_lite0", num_classes=3, drop_rate=0.2))
+    >>> head.drop_rate, head.apply(head.init(jax.random.key(0), jnp.ones((1, 8))), jnp.ones((5, 8))
+    ... ).shape
+    (0.2, (5, 3))
+    """
+    head = _head(model, _image_shape(model, image_shape))
+    if not head.direct:
+        raise InputError(
+            f"`model` (={type(model).__name__}) computes its logits from the outputs of "
+            f"{'/'.join(head.path)}, which is not the last step, so features alone do not train "
+            "it: train the whole network, or give it a hidden layer (`replace_head(hidden=512)`)"
+        )
+    return FeatureHead(head.layer, head.drop_rate)
+
+
+def get_head(
+    model: nn.Module, variables: dict, *, image_shape: Sequence[int] | None = None
+) -> dict:
+    """Look up the parameters of the head.
+
+    Args:
+        model: the network.
+        variables: its parameters and statistics.
+        image_shape: as for `head_name`.
+
+    Returns:
+        The parameters, such as `kernel` [D, num_classes] and `bias` [num_classes].
+
+    Raises:
+        InputError: the variables are not those of the model.
+    """
+    params = variables["params"]
+    for name in _head(model, _image_shape(model, image_shape)).path:
+        if name not in params:
+            raise InputError(f"`variables` lack {name} of the head: pass those of this model")
+        params = params[name]
+    return params
+
+
+def put_head(
+    model: nn.Module,
+    variables: dict,
+    head: dict,
+    *,
+    image_shape: Sequence[int] | None = None,
+) -> dict:
+    """Put parameters in the place of the head's.
+
+    Args:
+        model: the network.
+        variables: its parameters and statistics.
+        head: parameters of the same shapes as the head's.
+        image_shape: as for `head_name`.
+
+    Returns:
+        The variables, with the parameters of the head replaced and all others those given.
+
+    Raises:
+        InputError: names or shapes are other than the head's.
+    """
+    there = get_head(model, variables, image_shape=image_shape)
+    shapes = [
+        {"/".join(path): leaf.shape for path, leaf in sorted(flatten_dict(dict(tree)).items())}
+        for tree in (there, head)
+    ]
+    if shapes[0] != shapes[1]:
+        raise InputError(
+            f"`head` (={shapes[1]}) must have the names and shapes of the network's ({shapes[0]})"
+        )
+    path = ("params", *_head(model, _image_shape(model, image_shape)).path)
+    flat = flatten_dict(dict(variables))
+    flat.update({(*path, *name): leaf for name, leaf in flatten_dict(dict(head)).items()})
+    return unflatten_dict(flat)
 
 
 class _HeadReached(Exception):
@@ -160,7 +278,25 @@ def _image_shape(model: nn.Module, given: Sequence[int] | None) -> tuple[int, ..
     return default_image_shape(model) if given is None else tuple(given)
 
 
-def _head_path(model: nn.Module, image: tuple[int, ...]) -> Path:
+class _Head(NamedTuple):
+    """What a trace tells of a head.
+
+    Attributes:
+        path: of the layer.
+        layer: a copy, bound to no variables.
+        features: shape of its input for one image.
+        drop_rate: of the dropout whose output is its input.
+        direct: whether its output is the logits.
+    """
+
+    path: Path
+    layer: nn.Module
+    features: tuple[int, ...]
+    drop_rate: float
+    direct: bool
+
+
+def _head(model: nn.Module, image: tuple[int, ...]) -> _Head:
     if getattr(model, "num_classes", None) == 0:
         raise InputError(
             f"`model` (={type(model).__name__}) has `num_classes` (=0) and so no head: create it "
@@ -175,26 +311,42 @@ def _head_path(model: nn.Module, image: tuple[int, ...]) -> Path:
 
 
 @lru_cache(maxsize=64)
-def _traced(model: nn.Module, image: tuple[int, ...]) -> Path:
-    last: Path = ()
+def _traced(model: nn.Module, image: tuple[int, ...]) -> _Head:
+    head, output, dropped, rate = None, None, None, 0.0
 
     def intercept(call, args, kwargs, context):
-        nonlocal last
+        nonlocal head, output, dropped, rate
+        if context.method_name != "__call__" or not context.module.path:
+            return call(*args, **kwargs)
         module, path = context.module, context.module.path
-        within = bool(last) and path[: len(last)] == last
-        if context.method_name == "__call__" and path and not within and _is_layer(module):
-            last = path
-        return call(*args, **kwargs)
+        if isinstance(module, layers.Dropout | nn.Dropout):
+            dropped, rate = call(*args, **kwargs), module.rate
+            return dropped
+        within = head is not None and path[: len(head.path)] == head.path
+        if within or not _is_layer(module):
+            return call(*args, **kwargs)
+        before = rate if args[0] is dropped else 0.0
+        layer = module.clone(parent=None, name=None)
+        head = _Head(path, layer, args[0].shape[1:], before, False)
+        result = call(*args, **kwargs)
+        if head.path == path:
+            output = result
+        return result
+
+    def is_direct(variables, images):
+        nonlocal head
+        logits = model.apply(variables, images)
+        head = head and head._replace(direct=logits is output)
 
     shapes = variable_shapes(model, image)
     variables = unflatten_dict(
         {path: jax.ShapeDtypeStruct(shape, jnp.float32) for path, shape in shapes.items()}
     )
     with nn.intercept_methods(intercept):
-        jax.eval_shape(model.apply, variables, jax.ShapeDtypeStruct((1, *image), jnp.float32))
-    if not last:
+        jax.eval_shape(is_direct, variables, jax.ShapeDtypeStruct((1, *image), jnp.float32))
+    if head is None:
         raise InputError(f"`model` (={type(model).__name__}) has no layer with parameters")
-    return last
+    return head
 
 
 def _is_layer(module: nn.Module) -> bool:
@@ -205,6 +357,17 @@ def _is_layer(module: nn.Module) -> bool:
 
 def _is_array(value) -> bool:
     return hasattr(value, "shape")
+
+
+def _fresh(model: nn.Module, image: tuple[int, ...], key: jax.Array) -> dict[Path, jax.Array]:
+    """Initialise the head, and those auxiliary ones that depend on `num_classes`."""
+    head = _head(model, image)
+    drawn = jax.jit(head.layer.init)(key, jnp.zeros((1, *head.features)))["params"]
+    fresh = {("params", *head.path, *path): leaf for path, leaf in flatten_dict(drawn).items()}
+    if isinstance(model, WithHiddenHead):
+        return fresh
+    others = head_paths(model, image) - fresh.keys()
+    return fresh | (new_variables(model, image, others, key) if others else {})
 
 
 def _check(model: nn.Module, num_classes: int, hidden: int | None, drop_rate: float) -> None:

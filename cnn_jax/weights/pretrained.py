@@ -3,7 +3,7 @@
 import importlib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -79,6 +79,23 @@ class Preprocessing:
             f"{height}x{width}, crop {self.crop_fraction:g}, {self.interpolation}, "
             f"mean {_listed(self.mean)}, std {_listed(self.std)}"
         )
+
+
+def preprocessing_from(record: Mapping) -> Preprocessing:
+    """Read a preprocessing that JSON has kept, which knows no tuples.
+
+    Args:
+        record: its fields, as `dataclasses.asdict` gives them.
+
+    Returns:
+        The preprocessing.
+
+    >>> preprocessing_from({"size": [8, 8], "mean": [0.5], "std": [0.5]}).size
+    (8, 8)
+    """
+    return Preprocessing(
+        **{name: tuple(v) if isinstance(v, list) else v for name, v in record.items()}
+    )
 
 
 @dataclass(frozen=True)
