@@ -45,6 +45,7 @@ class Progress:
         plateau: what lowers the learning rate knows.
         stopping: what ends the run early knows.
         seconds: time spent on the run, over all its sittings.
+        skipped: steps left out because their loss or gradient was not finite.
     """
 
     epoch: Tally = Tally()
@@ -54,6 +55,7 @@ class Progress:
     plateau: Plateau = field(default_factory=Plateau)
     stopping: Stopping = field(default_factory=Stopping)
     seconds: float = 0.0
+    skipped: int = 0
 
 
 def progress_from(record: dict) -> Progress:
@@ -218,8 +220,9 @@ class Journal:
         step, values = self._pending.popleft()
         values = jax.device_get(values)
         tally = Tally(float(values["loss"]), int(values["correct"]), int(values["count"]))
-        if not math.isfinite(tally.loss):
-            raise Diverged(self._divergence(step, tally, values["finite"]))
+        if not math.isfinite(tally.loss) or values.get("skipped", False):
+            self._skip_or_end(step, tally, values["finite"])
+            tally = Tally()
         if step == 1 and tally.count:
             self._reporter.say(
                 f"first loss {tally.mean_loss:.4f}; a uniform guess has "
@@ -234,8 +237,23 @@ class Journal:
         if step == self._last[1] + 1 or step % 10 == 0:
             self._reporter.advance(step, self.progress.window, self._speed(self._last, step))
 
-    def _divergence(self, step: int, tally: Tally, finite: np.ndarray) -> str:
+    def _skip_or_end(self, step: int, tally: Tally, finite: np.ndarray) -> None:
+        found, limit = self._found(step, tally, finite), self._recipe.skip_nonfinite
+        if self.progress.skipped >= limit:
+            skipped = f" after {limit} steps were skipped" if limit else ""
+            raise Diverged(
+                f"{found}{skipped}; the checkpoints before it are kept in "
+                f"{self.workdir / rundir.CHECKPOINTS}: lower the learning rate, or look at these "
+                "images where they are few"
+            )
+        self.progress = replace(self.progress, skipped=self.progress.skipped + 1)
+        self._reporter.say(f"skipped ({self.progress.skipped} of {limit}): {found}")
+
+    def _found(self, step: int, tally: Tally, finite: np.ndarray) -> str:
+        """Say what is not finite, and which images it comes from."""
         recipe = self._recipe
+        if math.isfinite(tally.loss):
+            return f"the gradient of step {step} is not finite"
         ids, _ = batch_positions(
             recipe.seed, step - 1, batch_size=recipe.batch_size, size=len(recipe.data.train)
         )
@@ -243,11 +261,7 @@ class Journal:
         shown = ", ".join(str(position) for position in culprits[:8])
         more = f" and {len(culprits) - 8} more" if len(culprits) > 8 else ""
         which = f", from the training images at {shown}{more}" if culprits else ""
-        return (
-            f"the loss of step {step} is {tally.loss / tally.count}{which}; the checkpoints before "
-            f"it are kept in {self.workdir / rundir.CHECKPOINTS}: lower the learning rate, or look "
-            "at these images where they are few"
-        )
+        return f"the loss of step {step} is {tally.loss / tally.count}{which}"
 
     def _write_window(self, step: int, of_the_step: dict) -> None:
         tally = self.progress.window

@@ -70,6 +70,8 @@ class Recipe:
         checkpoint_every: steps between checkpoints, besides the one after each epoch; None for
             no others.
         checkpoint_minutes: time after which to make one, if none was made in it; None for no limit.
+        skip_nonfinite: how many steps whose loss or gradient is not finite are left out, before
+            the run is ended by the next one.
         log_every: steps between the lines that a run writes to its metrics file.
     """
 
@@ -94,6 +96,7 @@ class Recipe:
     seed: int = 0
     checkpoint_every: int | None = None
     checkpoint_minutes: float | None = None
+    skip_nonfinite: int = 0
     log_every: int = 50
 
 
@@ -137,6 +140,7 @@ def check(recipe: Recipe) -> None:
         ranges.positive(
             "checkpoint_minutes", recipe.checkpoint_minutes, remedy="leave it out for no limit"
         )
+    ranges.whole("skip_nonfinite", recipe.skip_nonfinite, least=0, remedy="0 skips none")
     if not 0 <= recipe.seed < 2**32:
         raise InputError(f"`seed` (={recipe.seed}) must be between 0 and 2**32 - 1")
     images = len(recipe.data.train)

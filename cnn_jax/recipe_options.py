@@ -251,6 +251,7 @@ def recipe_from(
     seed: int,
     checkpoint_every: int | None = None,
     checkpoint_minutes: float | None = None,
+    skip_nonfinite: int = 0,
     **options,
 ) -> "Recipe":
     """Make the recipe that the options describe.
@@ -262,7 +263,7 @@ def recipe_from(
         early_stopping: patience of `stop_early`.
         options: those of the data, the loss, the optimizer, the schedule and the augmentation.
         epochs, batch_size, precision, monitor, seed: as of `Recipe`.
-        checkpoint_every, checkpoint_minutes: as of `Recipe`.
+        checkpoint_every, checkpoint_minutes, skip_nonfinite: as of `Recipe`.
 
     Raises:
         InputError: an option does not fit another, or the data.
@@ -289,6 +290,7 @@ def recipe_from(
         seed=seed,
         checkpoint_every=checkpoint_every,
         checkpoint_minutes=checkpoint_minutes,
+        skip_nonfinite=skip_nonfinite,
     )
 
 

@@ -195,6 +195,27 @@ def make_train_step(
     return train_step
 
 
+def skipping_nonfinite(
+    train_step: Callable[[TrainState, dict], tuple[TrainState, Metrics]],
+) -> Callable[[TrainState, dict], tuple[TrainState, Metrics]]:
+    """Have a training step change nothing where its loss or its gradient is not finite.
+
+    Args:
+        train_step: of `make_train_step`.
+
+    Returns:
+        The same, but for such a step: it counts, and that is all. The metrics are those of the
+        step, and `skipped` (bool).
+    """
+
+    def step(state: TrainState, batch: dict) -> tuple[TrainState, Metrics]:
+        after, metrics = train_step(state, batch)
+        sound = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["gradient_norm"])
+        return _only_where(sound, after, state), {**metrics, "skipped": ~sound}
+
+    return step
+
+
 def make_eval_step(
     model: nn.Module,
     *,
@@ -237,16 +258,20 @@ def _unless_overflown(
     scaled: DynamicScaleResult, state: TrainState, after: TrainState, metrics: Metrics
 ) -> tuple[TrainState, Metrics]:
     """Take back a step whose gradients were not finite, and have it count for nothing."""
-    kept = {
-        name: jax.tree.map(
-            partial(jnp.where, scaled.finite), getattr(after, name), getattr(state, name)
-        )
-        for name in ("params", "batch_stats", "opt_state")
-    }
+    after = _only_where(scaled.finite, after, state)
     excused = ~scaled.finite & (state.loss_scale.scale > state.loss_scale.minimum_scale)
-    return after.replace(**kept, loss_scale=scaled.dynamic_scale), {
+    return after.replace(loss_scale=scaled.dynamic_scale), {
         **metrics,
         **{name: jnp.where(excused, 0, metrics[name]) for name in ("loss", "correct", "count")},
         "finite": excused | metrics["finite"],
         "loss_scale": scaled.dynamic_scale.scale,
     }
+
+
+def _only_where(sound: jax.Array, after: TrainState, before: TrainState) -> TrainState:
+    """Take back what a step has learnt, unless it is sound."""
+    kept = {
+        name: jax.tree.map(partial(jnp.where, sound), getattr(after, name), getattr(before, name))
+        for name in ("params", "batch_stats", "opt_state")
+    }
+    return after.replace(**kept)

@@ -31,7 +31,7 @@ from cnn_jax.precision import dynamic_loss_scale, with_precision
 from cnn_jax.progress import Reporter
 from cnn_jax.recipe import Recipe, check, describe
 from cnn_jax.state import TrainState, init_state
-from cnn_jax.steps import Mix, make_eval_step, make_train_step, normalize
+from cnn_jax.steps import Mix, make_eval_step, make_train_step, normalize, skipping_nonfinite
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,18 +193,23 @@ def make_engine(recipe: Recipe, mode: str = "jit") -> Engine:
     preprocess = partial(normalize, **asdict(recipe.normalization))
     layout = parallel.make_layout(recipe.batch_size, mode)
     mesh, whole = layout.mesh, parallel.replicated(layout.mesh)
-    phases = make_phases(
-        recipe,
-        layout,
-        make_step=partial(
-            make_train_step,
+
+    def make_step(**stage) -> Callable:
+        step = make_train_step(
             model,
             loss=recipe.loss,
             teacher=recipe.teacher,
             preprocess=preprocess,
             augment=recipe.augment,
             mix=with_soft_labels(recipe.mix, recipe.data.num_classes),
-        ),
+            **stage,
+        )
+        return skipping_nonfinite(step) if recipe.skip_nonfinite else step
+
+    phases = make_phases(
+        recipe,
+        layout,
+        make_step=make_step,
         init=partial(
             init_state,
             model,
