@@ -23,8 +23,9 @@ from cnn_jax.plateau import Plateau, Stopping
 from cnn_jax.progress import Reporter
 from cnn_jax.recipe import Recipe, chance_loss, monitor_mode
 
-# Steps that may be under way on the devices before the host waits for the oldest one's metrics.
-_STEPS_AHEAD = 8
+# Steps that may be under way on the devices before the host waits for the oldest one's metrics:
+# as many as are done in so many seconds, since a run that is asked to stop waits for all of them.
+_MOST_AHEAD, _SECONDS_AHEAD = 8, 0.2
 # What a line of the metrics file says of its last step, besides the means since the line before.
 _OF_THE_STEP = ("gradient_norm", "update_norm", "loss_scale")
 
@@ -118,6 +119,7 @@ class Journal:
         files = Path(self._discarded.name) if self._discarded else workdir
         self._file = rundir.reopen_metrics(files, step=step)
         self._events = open_events(files / rundir.TENSORBOARD, step=step + 1)
+        self._ahead, self._taken = 1, time.monotonic()
         self._began = began - progress.seconds
         self._last = time.monotonic(), step  # when the last line was written, and at which step
         self._epoch_began = self._last
@@ -133,8 +135,14 @@ class Journal:
             Diverged: the loss of a step before is not finite.
         """
         self._pending.append((step, step_metrics))
-        if len(self._pending) > _STEPS_AHEAD:
+        while len(self._pending) > self._ahead:
             self._take_oldest()
+            taken = time.monotonic()
+            # The same in several processes, which end at the same step if one is not finite.
+            if processes.own_part() == (0, 1):
+                ahead = _SECONDS_AHEAD / max(taken - self._taken, 1e-6)
+                self._ahead = int(np.clip(ahead, 1, min(_MOST_AHEAD, self._ahead + 1)))
+            self._taken = taken
 
     def settle(self) -> None:
         """Wait for the metrics of every step noted, and have the disk hold what is written."""

@@ -98,7 +98,7 @@ def training_step(mode: str, *, model: str, image_size: int, batch_size: int):
     from cnn_jax import create_model, make_train_step, optim, parallel
     from cnn_jax.state import init_state
 
-    network = create_model(model, num_classes=10)
+    network = create_model(model, num_classes=1000)
     tx = optim.sgd(0.01, momentum=0.9)
     layout = parallel.make_layout(batch_size, mode)
     init = partial(init_state, network, tx, image_shape=(image_size, image_size, 3))
@@ -225,7 +225,7 @@ def messages(model: str, image_size: int, devices: str) -> None:
     last = {}
     for mode in ("jit", "pmap_local_norm"):
         for count in map(int, devices.split(",")):
-            flops, sizes = _compiled_for(count, mode, model=model, image_size=image_size)
+            flops, sizes = compiled_for(count, mode, model=model, image_size=image_size)
             row = (f"{flops / 1e9:,.0f}", str(len(sizes)), f"{sum(sizes) / 1e6:,.1f}")
             table.add_row(mode, str(count), *row)
             last[mode] = sizes
@@ -247,7 +247,7 @@ def messages(model: str, image_size: int, devices: str) -> None:
     Console(width=120).print(projection)
 
 
-def _compiled_for(
+def compiled_for(
     devices: int, mode: str, *, model: str, image_size: int
 ) -> tuple[float, list[int]]:
     """Compile in a process with so many devices; return operations and bytes of collectives."""
