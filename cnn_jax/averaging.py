@@ -14,6 +14,7 @@ import jax
 import optax
 
 from cnn_jax import ranges
+from cnn_jax.frozen import put_back
 from cnn_jax.gradients import Optimizer
 
 
@@ -121,11 +122,12 @@ def averaged(params: optax.Params, opt_state: optax.OptState) -> optax.Params:
         opt_state: the state of their optimizer.
 
     Returns:
-        The average that the state holds, the outermost one if there are several, or `params`.
+        The average that the state holds, the outermost one if there are several, with `params`
+        where it holds none.
     """
     nodes = jax.tree.leaves(opt_state, is_leaf=_holds_average)
     averages = (_fields(node)["average"] for node in nodes if _holds_average(node))
-    return next(averages, params)
+    return put_back(params, next(averages, params))
 
 
 def _holds_average(node) -> bool:

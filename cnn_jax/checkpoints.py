@@ -8,17 +8,22 @@ A checkpoint is written in `scrap` while training goes on, and moved out of it w
 its manifest are on disk; it is moved back there to be removed. So whatever has a step for its name
 has been whole, whenever the process was killed. Orbax restores flipped bytes without an error;
 nothing is restored here that does not agree with its manifest.
+
+Of several processes each writes its part of a checkpoint, to a folder that all of them see, and
+the first does everything else. They call the same methods in the same order.
 """
 
 import logging
 import shutil
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import jax
 import orbax.checkpoint as ocp
 
+from cnn_jax import processes
 from cnn_jax.averaging import averaged
 from cnn_jax.errors import InputError
 from cnn_jax.manifest import damage, write_manifest
@@ -80,7 +85,7 @@ class Checkpoints:
     @property
     def steps(self) -> list[int]:
         """Steps of the checkpoints, the latest last."""
-        return steps_in(self._directory)
+        return processes.told_by_first(partial(steps_in, self._directory))
 
     @property
     def latest_step(self) -> int | None:
@@ -90,7 +95,7 @@ class Checkpoints:
     def recover(self, say: Callable[[str], None]) -> int | None:
         """Find the latest sound checkpoint, and set aside those that are damaged.
 
-        For the one process that goes on with the run.
+        For a run that goes on, and not for those who only read it.
 
         Args:
             say: is told of each that is damaged, and why.
@@ -101,9 +106,13 @@ class Checkpoints:
         Raises:
             InputError: there are checkpoints, and all are damaged; nothing is moved then.
         """
+        return processes.told_by_first(partial(self._recover, say))
+
+    def _recover(self, say: Callable[[str], None]) -> int | None:
         self._remove_scrap()
-        damaged = {step: why for step in self.steps if (why := self._damage(step))}
-        if damaged and len(damaged) == len(self.steps):
+        steps = steps_in(self._directory)
+        damaged = {step: why for step in steps if (why := self._damage(step))}
+        if damaged and len(damaged) == len(steps):
             reasons = "; ".join(f"of step {step}, {why}" for step, why in damaged.items())
             raise InputError(
                 f"every checkpoint in {self._directory} is damaged ({reasons}): put a copy of one "
@@ -112,7 +121,7 @@ class Checkpoints:
         for step, why in damaged.items():
             place = self._set_aside(step)
             say(f"the checkpoint of step {step:,} is damaged ({why}): it is now {place}")
-        return self.latest_step
+        return max(steps_in(self._directory), default=None)
 
     def restore(self, step: int, abstract: TrainState) -> tuple[TrainState, dict]:
         """Restore the checkpoint of a step.
@@ -167,12 +176,14 @@ class Checkpoints:
         """Wait until what has been saved is on disk; raises what came of it."""
         saving, self._saving = self._saving, None
         if saving is not None:
+            processes.told_by_first(saving.result)
             saving.result()
 
     def close(self) -> None:
-        """Wait until all is on disk, or has failed to come there."""
+        """Wait until all is on disk, or has failed to come there; for no other process."""
         try:
-            self.wait()
+            if self._saving is not None:
+                self._saving.result()
             self._checkpointer.close()
         finally:
             self._background.shutdown()
@@ -182,17 +193,21 @@ class Checkpoints:
     def _complete(self, step: int) -> None:
         """Bring a checkpoint to its place once Orbax has written it, and then remove older ones."""
         self._checkpointer.wait_until_finished()
+        if not processes.is_first():
+            return
         written = self._directory / _SCRAP / str(step)
         write_manifest(written)
         written.rename(self._directory / written.name)
-        latest = self.steps[-2:]
+        steps = steps_in(self._directory)
+        latest = steps[-2:]
         kept = {*latest, *(self._best_at.get(each) for each in latest)}
-        for old in set(self.steps) - kept:
+        for old in set(steps) - kept:
             (self._directory / str(old)).rename(self._directory / _SCRAP / str(old))
         self._remove_scrap()
 
     def _remove_scrap(self) -> None:
-        shutil.rmtree(self._directory / _SCRAP, ignore_errors=True)
+        if processes.is_first():
+            shutil.rmtree(self._directory / _SCRAP, ignore_errors=True)
 
     def _damage(self, step: int) -> str | None:
         return damage(self._directory / str(step))
@@ -205,7 +220,7 @@ class Checkpoints:
         return (self._directory / str(step)).rename(place)
 
     def _restore(self, step: int, args: ocp.args.Composite) -> ocp.args.Composite:
-        if (why := self._damage(step)) and step in self.steps:
+        if (why := processes.told_by_first(partial(self._damage, step))) and step in self.steps:
             raise InputError(
                 f"the checkpoint of step {step} in {self._directory} is damaged ({why}): continue "
                 "the run (--resume), which sets it aside and goes on from the one before"

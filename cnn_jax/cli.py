@@ -3,6 +3,7 @@
 import shlex
 import statistics
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def experiment(make_recipe: Callable | dict[str, Callable], *, data: str, name: 
     @click.option("--epochs", type=int, help="Other than the experiment's own.")
     @click.option("--seeds", type=int, default=1, help="How many seeds, from 0.")
     @run_options
-    def command(data, recipe, epochs, seeds, workdir, resume, overwrite, mode, **options):
+    def command(data, recipe, epochs, seeds, workdir, how, **options):
         dataset = load(data, options)
         given = {} if epochs is None else {"epochs": epochs}
         workdir = workdir or Path("runs") / "-".join(filter(None, (name, recipe)))
@@ -114,7 +115,7 @@ def experiment(make_recipe: Callable | dict[str, Callable], *, data: str, name: 
         for seed in range(seeds):
             directory = workdir / f"seed-{seed}" if seeds > 1 else workdir
             made = makers[recipe](dataset, seed=seed, **given)
-            result = train_or_exit(made, directory, resume=resume, overwrite=overwrite, mode=mode)
+            result = train_or_exit(made, directory, **how)
             accuracies.append(100 * result.test_accuracy)
             seconds.append(result.figures["seconds"])
         if seeds > 1:
@@ -140,8 +141,17 @@ def call(command: click.Command) -> int:
         command: the command.
 
     Returns:
-        The exit code.
+        The exit code. A process that has met others does not return one for a failure, but ends.
     """
+    code = _called(command)
+    if code and "jax" in sys.modules:
+        from cnn_jax.processes import leave
+
+        leave(code)
+    return code
+
+
+def _called(command: click.Command) -> int:
     from cnn_jax.interrupts import Interrupted
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -159,6 +169,11 @@ def call(command: click.Command) -> int:
     except (KeyboardInterrupt, click.Abort):
         console.print("stopped; checkpoints saved before are kept", markup=False)
         return SIGNALLED + 2
+    except SystemExit as error:
+        return error.code
+    except Exception:
+        traceback.print_exc()
+        return 1
     return 0
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -13,7 +14,7 @@ import jax
 import numpy as np
 import optax
 
-from cnn_jax import rundir
+from cnn_jax import processes, rundir
 from cnn_jax.data.batches import batch_positions
 from cnn_jax.evaluate import Evaluation
 from cnn_jax.events import figure, open_events
@@ -22,8 +23,9 @@ from cnn_jax.plateau import Plateau, Stopping
 from cnn_jax.progress import Reporter
 from cnn_jax.recipe import Recipe, chance_loss, monitor_mode
 
-# Steps that may be under way on the devices before the host waits for the oldest one's metrics.
-_STEPS_AHEAD = 8
+# Steps that may be under way on the devices before the host waits for the oldest one's metrics:
+# as many as are done in so many seconds, since a run that is asked to stop waits for all of them.
+_MOST_AHEAD, _SECONDS_AHEAD = 8, 0.2
 # What a line of the metrics file says of its last step, besides the means since the line before.
 _OF_THE_STEP = ("gradient_norm", "update_norm", "loss_scale")
 
@@ -44,6 +46,7 @@ class Progress:
         plateau: what lowers the learning rate knows.
         stopping: what ends the run early knows.
         seconds: time spent on the run, over all its sittings.
+        skipped: steps left out because their loss or gradient was not finite.
     """
 
     epoch: Tally = Tally()
@@ -53,6 +56,7 @@ class Progress:
     plateau: Plateau = field(default_factory=Plateau)
     stopping: Stopping = field(default_factory=Stopping)
     seconds: float = 0.0
+    skipped: int = 0
 
 
 def progress_from(record: dict) -> Progress:
@@ -110,8 +114,12 @@ class Journal:
         self.workdir, self.progress = workdir, progress
         self._recipe, self._schedule, self._reporter = recipe, schedule, reporter
         self._pending: deque[tuple[int, dict]] = deque()
-        self._file = rundir.reopen_metrics(workdir, step=step)
-        self._events = open_events(workdir / rundir.TENSORBOARD, step=step + 1)
+        # Every process judges by the figures; the first one's files are the run's.
+        self._discarded = None if processes.is_first() else tempfile.TemporaryDirectory()
+        files = Path(self._discarded.name) if self._discarded else workdir
+        self._file = rundir.reopen_metrics(files, step=step)
+        self._events = open_events(files / rundir.TENSORBOARD, step=step + 1)
+        self._ahead, self._taken = 1, time.monotonic()
         self._began = began - progress.seconds
         self._last = time.monotonic(), step  # when the last line was written, and at which step
         self._epoch_began = self._last
@@ -127,8 +135,14 @@ class Journal:
             Diverged: the loss of a step before is not finite.
         """
         self._pending.append((step, step_metrics))
-        if len(self._pending) > _STEPS_AHEAD:
+        while len(self._pending) > self._ahead:
             self._take_oldest()
+            taken = time.monotonic()
+            # The same in several processes, which end at the same step if one is not finite.
+            if processes.own_part() == (0, 1):
+                ahead = _SECONDS_AHEAD / max(taken - self._taken, 1e-6)
+                self._ahead = int(np.clip(ahead, 1, min(_MOST_AHEAD, self._ahead + 1)))
+            self._taken = taken
 
     def settle(self) -> None:
         """Wait for the metrics of every step noted, and have the disk hold what is written."""
@@ -168,6 +182,11 @@ class Journal:
         self.progress = replace(self.progress, epoch=Tally())
         self._epoch_began = self._last = time.monotonic(), step
 
+    def begin_stage(self, name: str) -> None:
+        """Begin a stage, in which a plateau and the end of patience are judged anew."""
+        self.progress = replace(self.progress, plateau=Plateau(), stopping=Stopping())
+        self._reporter.say(f"stage: {name}")
+
     def record(self) -> dict:
         """What to save with a checkpoint, of JSON's types."""
         return asdict(replace(self.progress, seconds=self.seconds()))
@@ -176,6 +195,8 @@ class Journal:
         """Close the files."""
         self._file.close()
         self._events.close()
+        if self._discarded:
+            self._discarded.cleanup()
 
     def _judge(self, record: dict) -> None:
         """Say whether the epoch is the best, whether to lower the learning rate, and to stop."""
@@ -207,8 +228,9 @@ class Journal:
         step, values = self._pending.popleft()
         values = jax.device_get(values)
         tally = Tally(float(values["loss"]), int(values["correct"]), int(values["count"]))
-        if not math.isfinite(tally.loss):
-            raise Diverged(self._divergence(step, tally, values["finite"]))
+        if not math.isfinite(tally.loss) or values.get("skipped", False):
+            self._skip_or_end(step, tally, values["finite"])
+            tally = Tally()
         if step == 1 and tally.count:
             self._reporter.say(
                 f"first loss {tally.mean_loss:.4f}; a uniform guess has "
@@ -223,8 +245,23 @@ class Journal:
         if step == self._last[1] + 1 or step % 10 == 0:
             self._reporter.advance(step, self.progress.window, self._speed(self._last, step))
 
-    def _divergence(self, step: int, tally: Tally, finite: np.ndarray) -> str:
+    def _skip_or_end(self, step: int, tally: Tally, finite: np.ndarray) -> None:
+        found, limit = self._found(step, tally, finite), self._recipe.skip_nonfinite
+        if self.progress.skipped >= limit:
+            skipped = f" after {limit} steps were skipped" if limit else ""
+            raise Diverged(
+                f"{found}{skipped}; the checkpoints before it are kept in "
+                f"{self.workdir / rundir.CHECKPOINTS}: lower the learning rate, or look at these "
+                "images where they are few"
+            )
+        self.progress = replace(self.progress, skipped=self.progress.skipped + 1)
+        self._reporter.say(f"skipped ({self.progress.skipped} of {limit}): {found}")
+
+    def _found(self, step: int, tally: Tally, finite: np.ndarray) -> str:
+        """Say what is not finite, and which images it comes from."""
         recipe = self._recipe
+        if math.isfinite(tally.loss):
+            return f"the gradient of step {step} is not finite"
         ids, _ = batch_positions(
             recipe.seed, step - 1, batch_size=recipe.batch_size, size=len(recipe.data.train)
         )
@@ -232,11 +269,7 @@ class Journal:
         shown = ", ".join(str(position) for position in culprits[:8])
         more = f" and {len(culprits) - 8} more" if len(culprits) > 8 else ""
         which = f", from the training images at {shown}{more}" if culprits else ""
-        return (
-            f"the loss of step {step} is {tally.loss / tally.count}{which}; the checkpoints before "
-            f"it are kept in {self.workdir / rundir.CHECKPOINTS}: lower the learning rate, or look "
-            "at these images where they are few"
-        )
+        return f"the loss of step {step} is {tally.loss / tally.count}{which}"
 
     def _write_window(self, step: int, of_the_step: dict) -> None:
         tally = self.progress.window

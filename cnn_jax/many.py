@@ -206,6 +206,11 @@ def _check(recipe: Recipe, seeds: Sequence[int], learning_rates: Sequence[float]
         ranges.whole("seeds", seed, least=0, remedy="count from 0")
     for rate in learning_rates or ():
         ranges.positive("learning_rates", rate, remedy="0.001 is usual for Adam")
+    if recipe.stages:
+        raise InputError(
+            f"`stages` (={len(recipe.stages)} stages) must be (): many runs in one program have "
+            "one stage, so run those in stages one after the other"
+        )
     check(replace(recipe, seed=int(max(seeds))))
 
 

@@ -1,7 +1,8 @@
 """Devices: which there are, how arrays lie on them, and compilation for them.
 
 One training step serves all modes; what a mode is stands in `make_layout`. What they compute is
-the same, but for rounding, and so a run may be continued in another.
+the same, but for rounding, and so a run may be continued in another, on other devices, by more or
+fewer processes.
 
 jit              XLA's partitioner: the state whole on each device, the batch split
 fsdp             the same, and the state split, too: for models that fill a device
@@ -9,6 +10,8 @@ pmap             `jax.pmap` over an axis "data": averages are asked for in the c
 pmap_local_norm  over an axis "replica": BatchNorm sees a device's part of the batch alone
 """
 
+import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +30,9 @@ MODES = ("jit", "fsdp", *_AXES)
 # Smaller arrays are not worth the messages that splitting them takes.
 _LEAST_SPLIT = 256
 
+# Steps after which processes know of each other's signals: they are told while the next are taken.
+_TOLD_AFTER = 2
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -35,7 +41,8 @@ class Layout:
     Attributes:
         mesh: the devices, in a line.
         compile_step: a training step (state, batch) -> (state, metrics) -> its compiled form.
-        place_batch: arrays [B, ...] of a training batch -> the same on the devices.
+        place_batch: this process's part of the arrays [B, ...] of a training batch -> all of it on
+            the devices.
         state_shardings: the shapes of a state -> how its arrays lie on the devices.
     """
 
@@ -46,22 +53,29 @@ class Layout:
 
 
 def make_layout(batch_size: int, mode: str = "jit") -> Layout:
-    """Lay a run out over this machine's devices.
+    """Lay a run out over the devices of all processes.
 
     Args:
-        batch_size: images in a training batch; as many devices are used as divide it evenly.
+        batch_size: images in a training batch; see `data_mesh`.
         mode: of `MODES`.
 
     Returns:
         The layout.
 
     Raises:
-        InputError: there is no such mode.
+        InputError: there is no such mode, or as `data_mesh`.
     """
     if mode not in MODES:
         raise InputError(f"`mode` (={mode!r}) is unknown: {nearest(mode, MODES)}")
     mesh = data_mesh(batch_size)
-    whole, parts = replicated(mesh), split(mesh)
+    whole = replicated(mesh)
+    if mode in _AXES and jax.process_count() > 1:
+        return Layout(
+            mesh,
+            compile_step=partial(_over_processes, mesh=mesh, axis=_AXES[mode]),
+            place_batch=partial(place, mesh=mesh),
+            state_shardings=lambda state: whole,
+        )
     if mode in _AXES:
         return Layout(
             mesh,
@@ -80,26 +94,79 @@ def make_layout(batch_size: int, mode: str = "jit") -> Layout:
 
     def compile_step(step: Callable) -> Callable:
         def constrained(state: Any, batch: Any):
-            after, metrics = step(state, batch)
-            return jax.lax.with_sharding_constraint(after, shard(after)), metrics
+            # Every process reads the metrics.
+            return jax.lax.with_sharding_constraint(step(state, batch), (shard(state), whole))
 
         return jax.jit(constrained, donate_argnums=0)
 
-    return Layout(mesh, compile_step, partial(jax.device_put, device=parts), shard)
+    return Layout(mesh, compile_step, partial(place, mesh=mesh), shard)
 
 
 def data_mesh(batch_size: int) -> Mesh:
-    """Lay out this machine's devices in a line, over which batches are split.
+    """Lay the devices of all processes out in a line, over which batches are split.
 
     Args:
         batch_size: images in a batch.
 
     Returns:
-        A mesh with one axis, "data", over as many devices as divide the batch evenly.
+        A mesh with one axis, "data". A process alone uses as many of its devices as divide the
+        batch evenly; several use all of theirs, those of each one after the other.
+
+    Raises:
+        InputError: the batch cannot be divided by the devices of several processes.
     """
-    devices = jax.local_devices()
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     count = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
+    if count < len(devices) and jax.process_count() > 1:
+        raise InputError(
+            f"`batch_size` (={batch_size}) must be divisible by the {len(devices)} devices of the "
+            f"{jax.process_count()} processes: choose "
+            f"{math.ceil(batch_size / len(devices)) * len(devices)}"
+        )
     return Mesh(np.array(devices[:count]), (DATA,))
+
+
+def place(batch: Any, *, mesh: Mesh) -> Any:
+    """Bring a batch to the devices.
+
+    Args:
+        batch: arrays [N, ...], this process's part.
+        mesh: the devices.
+
+    Returns:
+        Arrays of all parts, one after the other, split over the devices.
+    """
+    if jax.process_count() == 1:
+        return jax.device_put(batch, split(mesh))
+    return jax.tree.map(partial(jax.make_array_from_process_local_data, split(mesh)), batch)
+
+
+def make_agreement(mesh: Mesh) -> Callable[..., tuple[int, ...]]:
+    """Make what the processes tell each other in every step, without waiting for it.
+
+    Args:
+        mesh: the devices of all processes.
+
+    Returns:
+        (whole numbers) -> the highest that any process gave, each. Of several processes it tells
+        what they gave two calls before, zeros at first, the same in all; alone, what is given.
+
+    >>> make_agreement(data_mesh(1))(3, False)
+    (3, False)
+    """
+    if jax.process_count() == 1:
+        return lambda *values: values
+    highest = jax.jit(lambda values: values.max(axis=0), out_shardings=replicated(mesh))
+    told: deque[jax.Array] = deque()
+
+    def agree(*values: int) -> tuple[int, ...]:
+        rows = np.tile(np.int32(values), (len(mesh.local_devices), 1))
+        told.append(highest(place(rows, mesh=mesh)))
+        if len(told) <= _TOLD_AFTER:
+            return (0,) * len(values)
+        return tuple(np.asarray(told.popleft()).tolist())
+
+    return agree
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -123,6 +190,19 @@ def _fully_sharded(state: Any, *, mesh: Mesh) -> Any:
         return NamedSharding(mesh, PartitionSpec(*[None] * longest, DATA))
 
     return jax.tree.map(sharding, state)
+
+
+def _over_processes(step: Callable, *, mesh: Mesh, axis: str) -> Callable:
+    """Compile what pmap would: its own results would be each process's, no arrays of them all."""
+    mesh = Mesh(mesh.devices, (axis,))
+    mapped = jax.shard_map(
+        step,
+        mesh=mesh,
+        in_specs=(PartitionSpec(), PartitionSpec(axis)),
+        out_specs=PartitionSpec(),
+        check_vma=False,
+    )
+    return jax.jit(mapped, donate_argnums=0)
 
 
 def _stack_and_place(batch: Any, *, mesh: Mesh) -> Any:

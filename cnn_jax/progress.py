@@ -1,5 +1,6 @@
 """What a run says on the terminal."""
 
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from cnn_jax.metrics import Tally
 from cnn_jax.parameter_rules import ParameterRow
+from cnn_jax.plan import PlanRow
 
 _LONGEST_TABLE = 32  # lines that still fit a screen
 
@@ -72,6 +74,38 @@ class Reporter:
                 "frozen" if row.frozen else f"x {row.learning_rate:g}",
                 f"{row.decay:g}" if row.decay else "-",
             )
+        self._console.print(table)
+
+    def plan(self, rows: Sequence[PlanRow]) -> None:
+        """Print what each stage trains.
+
+        Args:
+            rows: the plan. Neighbouring groups that learn alike share a line.
+        """
+        table = Table(title="What is trained when", title_justify="left")
+        for heading in ("stage", "epochs", "groups", "trained", "learning rate", "statistics"):
+            left = heading in ("stage", "groups", "statistics")
+            table.add_column(heading, justify="left" if left else "right")
+        for stage, of_stage in itertools.groupby(rows, lambda row: row.stage):
+            of_stage = list(of_stage)
+            trained = sum(row.parameters for row in of_stage if row.trained)
+            total = sum(row.parameters for row in of_stage)
+            share = f"{trained:,} of {total:,}"
+            table.add_row(stage, str(of_stage[0].epochs), "", share, "", "", style="bold")
+            for (rate, moving), alike in itertools.groupby(
+                of_stage, lambda row: (row.learning_rate, row.statistics)
+            ):
+                alike = list(alike)
+                names = dict.fromkeys(row.group for row in alike)
+                first, *_, last = [*names] * 2
+                table.add_row(
+                    "",
+                    "",
+                    first if len(names) == 1 else f"{first} to {last}",
+                    f"{sum(row.parameters for row in alike):,}" if rate else "frozen",
+                    f"{rate:.3g}" if rate else "-",
+                    moving,
+                )
         self._console.print(table)
 
     def advance(self, step: int, tally: Tally, images_per_second: float) -> None:

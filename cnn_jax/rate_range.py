@@ -61,7 +61,9 @@ def range_test(
         return schedules.exponential(steps - 1, learning_rate=low, factor=high / low)
 
     normalization = recipe.normalization or channel_statistics(data)
-    engine = make_engine(replace(recipe, normalization=normalization, schedule=rising))
+    engine = make_engine(
+        replace(recipe, normalization=normalization, schedule=rising, stages=recipe.stages[:1])
+    )
     state, rates, losses, mean = engine.fresh_state(), [], [], 0.0
     for step in range(steps):
         batch = train_batch(data, recipe.seed, step, batch_size=recipe.batch_size)

@@ -4,7 +4,7 @@ import bisect
 import dataclasses
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax.traverse_util import flatten_dict
 
 from cnn_jax import losses, models, optim, ranges, schedules
 from cnn_jax.augment import Augmentation
@@ -21,9 +22,12 @@ from cnn_jax.data import Dataset
 from cnn_jax.data.batches import total_steps
 from cnn_jax.data.statistics import Normalization
 from cnn_jax.errors import InputError, nearest
+from cnn_jax.parameter_rules import table_of
+from cnn_jax.plan import staged_parameters
 from cnn_jax.plateau import Mode, Plateau, Stopping
 from cnn_jax.precision import with_precision
 from cnn_jax.steps import Loss, Mix, Teacher
+from cnn_jax.transfer import Stage
 
 MONITORS = ("validation_accuracy", "validation_loss", "train_accuracy", "train_loss")
 
@@ -49,7 +53,7 @@ class Recipe:
             batch, such as Mixup; None for none. The loss must take soft labels then.
         normalization: mean and deviation of the channels; None for those of the training images.
         precision: type of the computation, of `precision.TYPES`; parameters stay float32.
-        epochs: how often each training image is shown.
+        epochs: how often each training image is shown; with stages, the sum of theirs.
         batch_size: images in a training batch, over all devices.
         eval_batch_size: images in an evaluation batch, over all devices.
         monitor: which metric tells the best epoch, of `MONITORS`; a loss is best when lowest.
@@ -57,10 +61,17 @@ class Recipe:
             filled in: lowers the learning rate when the metric no longer improves.
         stopping: (state, value, step=, mode=) -> state, such as `plateau.stop_early`: ends the
             run early.
+        initial: parameters and statistics to start from, what `model.apply` takes, such as
+            `replace_head` gives; None to draw them.
+        stages: what is trained when, of `transfer`; () for everything throughout. The schedule
+            begins anew with each stage, and so does the state of the optimizer, a plateau, and the
+            patience of `stopping`, which ends the stage and not the run. See `staged`.
         seed: of the initialisation, the order of the images, augmentation and dropout.
         checkpoint_every: steps between checkpoints, besides the one after each epoch; None for
             no others.
         checkpoint_minutes: time after which to make one, if none was made in it; None for no limit.
+        skip_nonfinite: how many steps whose loss or gradient is not finite are left out, before
+            the run is ended by the next one.
         log_every: steps between the lines that a run writes to its metrics file.
     """
 
@@ -80,10 +91,32 @@ class Recipe:
     monitor: str = "validation_accuracy"
     plateau: Callable[..., Plateau] | None = None
     stopping: Callable[..., Stopping] | None = None
+    initial: dict | None = None
+    stages: tuple[Stage, ...] = ()
     seed: int = 0
     checkpoint_every: int | None = None
     checkpoint_minutes: float | None = None
+    skip_nonfinite: int = 0
     log_every: int = 50
+
+
+def staged(recipe: Recipe, stages: Sequence[Stage], *, initial: dict | None = None) -> Recipe:
+    """Train in stages, from given variables.
+
+    Args:
+        recipe: the recipe.
+        stages: of `transfer`, in their order.
+        initial: parameters and statistics to start from; None for the recipe's own.
+
+    Returns:
+        The recipe, for as many epochs as the stages take together.
+    """
+    return dataclasses.replace(
+        recipe,
+        stages=tuple(stages),
+        epochs=sum(stage.epochs for stage in stages),
+        initial=recipe.initial if initial is None else initial,
+    )
 
 
 def check(recipe: Recipe) -> None:
@@ -95,7 +128,8 @@ def check(recipe: Recipe) -> None:
     Raises:
         InputError: a number is out of range, the batch is larger than the training set, the
             images are too small for the model, it has another number of outputs than there
-            are classes, or the optimizer, schedule, loss, plateau or stopping has wrong options.
+            are classes, the variables to start from are not its own, a stage cannot be trained, or
+            the optimizer, schedule, loss, plateau or stopping has wrong options.
     """
     for name in ("epochs", "batch_size", "eval_batch_size", "log_every", "checkpoint_every"):
         value = getattr(recipe, name)
@@ -106,6 +140,7 @@ def check(recipe: Recipe) -> None:
         ranges.positive(
             "checkpoint_minutes", recipe.checkpoint_minutes, remedy="leave it out for no limit"
         )
+    ranges.whole("skip_nonfinite", recipe.skip_nonfinite, least=0, remedy="0 skips none")
     if not 0 <= recipe.seed < 2**32:
         raise InputError(f"`seed` (={recipe.seed}) must be between 0 and 2**32 - 1")
     images = len(recipe.data.train)
@@ -115,9 +150,11 @@ def check(recipe: Recipe) -> None:
             f"{recipe.data.name}: choose at most {images}"
         )
     variables = _check_fit(recipe)
+    _check_initial(recipe.initial, variables)
     steps = total_steps(recipe.epochs, batch_size=recipe.batch_size, size=images)
     tx = recipe.optimizer(recipe.schedule(steps))
     jax.eval_shape(tx.init, variables["params"])
+    _check_stages(recipe, variables["params"])
     with_precision(recipe.model, recipe.precision)
     chance_loss(recipe)
     _check_monitor(recipe)
@@ -175,6 +212,8 @@ def describe(value: Any) -> Any:
             return {str(key): describe(item) for key, item in value.items()}
         case Dataset():
             return _describe_dataset(value)
+        case Recipe():
+            return _describe_recipe(value)
         case nn.Module():
             return describe(models.describe_model(value))
         case partial():
@@ -229,6 +268,56 @@ def _describe_dataset(data: Dataset) -> dict:
             for split, source in sources.items()
         },
     }
+
+
+def _describe_recipe(recipe: Recipe) -> dict:
+    fields = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
+    # What is not used is left out: runs that were begun before there was such a field go on.
+    stages, initial = fields.pop("stages"), fields.pop("initial")
+    described = {name: describe(value) for name, value in fields.items()}
+    if stages:
+        described["stages"] = describe(stages)
+    if initial is not None:
+        described["initial"] = _describe_tree(initial)
+    return described
+
+
+def _describe_tree(tree: dict) -> dict:
+    """Describe a tree of arrays by one digest, of the descriptions of all."""
+    digest, flat = hashlib.sha256(), flatten_dict(dict(tree), sep="/")
+    for path in sorted(flat):
+        digest.update(f"{path} {describe(np.asarray(flat[path]))}\n".encode())
+    return {"arrays": len(flat), "sha256": digest.hexdigest()}
+
+
+def _check_initial(initial: dict | None, variables: dict) -> None:
+    if initial is None:
+        return
+    there, needed = (flatten_dict(dict(tree), sep="/") for tree in (initial, variables))
+    remedy = "pass what `load_weights` or `replace_head` gives for this model"
+    for path in [*needed, *there]:
+        if path not in there or path not in needed:
+            word = "lacks" if path in needed else "has, and the model has not,"
+            raise InputError(f"`initial` {word} {path}: {remedy}")
+        if there[path].shape != needed[path].shape:
+            raise InputError(
+                f"`initial` has {path} of shape {there[path].shape}, and the model of shape "
+                f"{needed[path].shape}: {remedy}"
+            )
+
+
+def _check_stages(recipe: Recipe, params: dict) -> None:
+    stages, image_shape = recipe.stages, recipe.data.image_shape
+    if not stages:
+        return
+    rows = table_of(recipe.optimizer, params) or ()
+    staged_parameters(stages, rows, recipe.model, image_shape=image_shape)
+    epochs = sum(stage.epochs for stage in stages)
+    if recipe.epochs != epochs:
+        raise InputError(
+            f"`epochs` (={recipe.epochs}) must be the sum of the stages' epochs, {epochs}: use "
+            "`staged(recipe, stages)`, which sets both"
+        )
 
 
 def _check_monitor(recipe: Recipe) -> None:

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,7 +112,7 @@ data_options = _added(
     ]
 )
 
-run_options = _added(
+_run_options = _added(
     [
         click.option(
             "--workdir",
@@ -124,8 +124,44 @@ run_options = _added(
         click.option(
             "--mode", type=click.Choice(MODES), default="jit", help="Of using several devices."
         ),
+        click.option(
+            "--patience", type=float, default=1800.0, help="Seconds to wait for other processes."
+        ),
+        click.option(
+            "--distributed",
+            is_flag=True,
+            help="Meet the other processes of a Slurm, Open MPI, Kubernetes or Cloud TPU job.",
+        ),
+        click.option(
+            "--coordinator", help="Or meet at this address and port of the first process."
+        ),
+        click.option("--processes", type=int, help="How many there are.  [default: the job's]"),
+        click.option(
+            "--process", type=int, help="Which one this is, from 0.  [default: the job's]"
+        ),
     ]
 )
+
+
+def run_options(command: Callable) -> Callable:
+    """Give a command the options of a run, and have it meet the other processes before it begins.
+
+    Args:
+        command: takes `workdir`, and `how`, the options of `train.run`.
+    """
+
+    @wraps(command)
+    def meeting(*, distributed, coordinator, processes, process, **options):
+        how = {name: options.pop(name) for name in ("resume", "overwrite", "mode", "patience")}
+        where = {"coordinator": coordinator, "processes": processes, "process": process}
+        if distributed or any(value is not None for value in where.values()):
+            from cnn_jax.processes import join
+
+            join(**where)
+        return command(how=how, **options)
+
+    return _run_options(meeting)
+
 
 schedule_options = _added(
     [
@@ -215,6 +251,7 @@ def recipe_from(
     seed: int,
     checkpoint_every: int | None = None,
     checkpoint_minutes: float | None = None,
+    skip_nonfinite: int = 0,
     **options,
 ) -> "Recipe":
     """Make the recipe that the options describe.
@@ -226,7 +263,7 @@ def recipe_from(
         early_stopping: patience of `stop_early`.
         options: those of the data, the loss, the optimizer, the schedule and the augmentation.
         epochs, batch_size, precision, monitor, seed: as of `Recipe`.
-        checkpoint_every, checkpoint_minutes: as of `Recipe`.
+        checkpoint_every, checkpoint_minutes, skip_nonfinite: as of `Recipe`.
 
     Raises:
         InputError: an option does not fit another, or the data.
@@ -253,6 +290,7 @@ def recipe_from(
         seed=seed,
         checkpoint_every=checkpoint_every,
         checkpoint_minutes=checkpoint_minutes,
+        skip_nonfinite=skip_nonfinite,
     )
 
 

@@ -2,6 +2,7 @@
 
 lock             held while a process runs in the directory
 recipe.json      the recipe, readable
+stages.csv       what each stage of a training in stages does
 parameters.csv   what the optimizer does to each parameter
 metrics.jsonl    a line every `log_every` steps and one an epoch
 result.json      the final figures
@@ -26,6 +27,7 @@ from cnn_jax.recipe import differences
 
 LOCK = "lock"
 RECIPE = "recipe.json"
+STAGES = "stages.csv"
 PARAMETERS = "parameters.csv"
 METRICS = "metrics.jsonl"
 RESULT = "result.json"
@@ -35,7 +37,8 @@ CURVES = "learning_curves.png"
 CONFUSION = "confusion_matrix.png"
 GALLERY = "predictions.png"
 _ALL = (
-    RECIPE, PARAMETERS, METRICS, RESULT, CHECKPOINTS, TENSORBOARD, CURVES, CONFUSION, GALLERY,
+    RECIPE, STAGES, PARAMETERS, METRICS, RESULT, CHECKPOINTS, TENSORBOARD, CURVES, CONFUSION,
+    GALLERY,
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import optax
 from flax.training.dynamic_scale import DynamicScale
 
 from cnn_jax.averaging import averaged
+from cnn_jax.frozen import Trained, trained_part
 
 
 @flax.struct.dataclass
@@ -60,6 +61,8 @@ def init_state(
     *,
     image_shape: tuple[int, int, int],
     loss_scale: DynamicScale | None = None,
+    variables: dict | None = None,
+    trained: Trained | None = None,
 ) -> TrainState:
     """Initialise the state for step 0.
 
@@ -69,18 +72,24 @@ def init_state(
         key: random key, for the initialisation and for the run.
         image_shape: (H, W, C).
         loss_scale: for training in float16: `precision.dynamic_loss_scale()`.
+        variables: parameters and statistics to start from, copied; None to draw them.
+        trained: the part of the network to train, all that the optimizer keeps anything of; None
+            for all of it.
 
     Returns:
         The state; the same on every call, and of one structure for checkpoints.
     """
     init_key, _ = jax.random.split(key)
-    variables = model.init(init_key, jnp.zeros((1, *image_shape), jnp.float32))
+    if variables is None:
+        variables = model.init(init_key, jnp.zeros((1, *image_shape), jnp.float32))
+    else:
+        variables = jax.tree.map(jnp.copy, variables)
     params = variables["params"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=variables.get("batch_stats", {}),
-        opt_state=tx.init(params),
+        opt_state=tx.init(trained_part(params, trained)),
         key=run_key(key),
         rate=jnp.ones((), jnp.float32),
         loss_scale=loss_scale,

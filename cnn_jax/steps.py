@@ -11,6 +11,7 @@ from flax.training.dynamic_scale import DynamicScaleResult
 
 from cnn_jax import losses
 from cnn_jax.augment import Augmentation, augment_batch
+from cnn_jax.frozen import Trained, frozen_evaluating, moving_part, put_back, trained_part
 from cnn_jax.layers.mapped import (
     averaged_over_devices,
     joined_over_devices,
@@ -97,6 +98,7 @@ def make_train_step(
     mix: Mix | None = None,
     teacher: Teacher | None = None,
     auxiliary_weight: float = 0.3,
+    trained: Trained | None = None,
 ) -> Callable[[TrainState, dict], tuple[TrainState, Metrics]]:
     """Make the training step.
 
@@ -113,6 +115,8 @@ def make_train_step(
         teacher: preprocessed images -> logits to learn from; no gradient reaches it.
         auxiliary_weight: weight of the loss of each auxiliary head, of networks that have any
             (0.3: Szegedy et al. 2015, section 5).
+        trained: the part of the network to train, which alone has gradients and is what `tx` gets;
+            None for all of it.
 
     Returns:
         `(state, batch) -> (state, metrics)`. A batch has `image` [N, H, W, C], `label` (int32 [N],
@@ -134,35 +138,37 @@ def make_train_step(
         taught = () if teacher is None else (jax.lax.stop_gradient(teacher(images)),)
 
         def mean_loss(params):
-            logits, updates = model.apply(
-                {**state.variables, "params": params},
-                images,
-                train=True,
-                mutable=["batch_stats", "auxiliary"],
-                rngs={"dropout": dropout_key},
-            )
+            with frozen_evaluating(trained):
+                logits, updates = model.apply(
+                    {**state.variables, "params": put_back(state.params, params)},
+                    images,
+                    train=True,
+                    mutable=["batch_stats", "auxiliary"],
+                    rngs={"dropout": dropout_key},
+                )
             each = loss(logits, labels, *taught)
             value = each.mean()
             for head in jax.tree.leaves(updates.get("auxiliary", {})):
                 value += auxiliary_weight * loss(head, labels, *taught).mean()
-            return value, (logits, each, updates.get("batch_stats", {}))
+            return value, (logits, each, moving_part(updates.get("batch_stats", {}), trained))
 
         def value_and_grad(params):
             value, grads = jax.value_and_grad(mean_loss, has_aux=True)(params)
             return value, averaged_over_devices(grads)
 
+        params = trained_part(state.params, trained)
         if state.loss_scale is None:
-            (value, (logits, each, batch_stats)), grads = value_and_grad(state.params)
+            (value, (logits, each, batch_stats)), grads = value_and_grad(params)
         else:
             scaled = state.loss_scale.value_and_grad(
                 mean_loss, has_aux=True, axis_name=mapped_axis()
-            )(state.params)
+            )(params)
             (value, (logits, each, batch_stats)), grads = scaled.aux, scaled.grad
         optimizer = optax.with_extra_args_support(tx(state.rate) if callable(tx) else tx)
         updates, opt_state = optimizer.update(
             grads,
             state.opt_state,
-            state.params,
+            params,
             # For optimizers that want the gradient of other points as well.
             grad_fn=lambda params, _: value_and_grad(params)[1],
         )
@@ -178,8 +184,8 @@ def make_train_step(
         }
         after = state.replace(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
-            batch_stats=averaged_over_devices(batch_stats),
+            params=put_back(state.params, optax.apply_updates(params, updates)),
+            batch_stats=put_back(state.batch_stats, averaged_over_devices(batch_stats)),
             opt_state=opt_state,
         )
         if state.loss_scale is None:
@@ -187,6 +193,27 @@ def make_train_step(
         return _unless_overflown(scaled, state, after, metrics)
 
     return train_step
+
+
+def skipping_nonfinite(
+    train_step: Callable[[TrainState, dict], tuple[TrainState, Metrics]],
+) -> Callable[[TrainState, dict], tuple[TrainState, Metrics]]:
+    """Have a training step change nothing where its loss or its gradient is not finite.
+
+    Args:
+        train_step: of `make_train_step`.
+
+    Returns:
+        The same, but for such a step: it counts, and that is all. The metrics are those of the
+        step, and `skipped` (bool).
+    """
+
+    def step(state: TrainState, batch: dict) -> tuple[TrainState, Metrics]:
+        after, metrics = train_step(state, batch)
+        sound = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["gradient_norm"])
+        return _only_where(sound, after, state), {**metrics, "skipped": ~sound}
+
+    return step
 
 
 def make_eval_step(
@@ -231,16 +258,20 @@ def _unless_overflown(
     scaled: DynamicScaleResult, state: TrainState, after: TrainState, metrics: Metrics
 ) -> tuple[TrainState, Metrics]:
     """Take back a step whose gradients were not finite, and have it count for nothing."""
-    kept = {
-        name: jax.tree.map(
-            partial(jnp.where, scaled.finite), getattr(after, name), getattr(state, name)
-        )
-        for name in ("params", "batch_stats", "opt_state")
-    }
+    after = _only_where(scaled.finite, after, state)
     excused = ~scaled.finite & (state.loss_scale.scale > state.loss_scale.minimum_scale)
-    return after.replace(**kept, loss_scale=scaled.dynamic_scale), {
+    return after.replace(loss_scale=scaled.dynamic_scale), {
         **metrics,
         **{name: jnp.where(excused, 0, metrics[name]) for name in ("loss", "correct", "count")},
         "finite": excused | metrics["finite"],
         "loss_scale": scaled.dynamic_scale.scale,
     }
+
+
+def _only_where(sound: jax.Array, after: TrainState, before: TrainState) -> TrainState:
+    """Take back what a step has learnt, unless it is sound."""
+    kept = {
+        name: jax.tree.map(partial(jnp.where, sound), getattr(after, name), getattr(before, name))
+        for name in ("params", "batch_stats", "opt_state")
+    }
+    return after.replace(**kept)

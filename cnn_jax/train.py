@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,24 +12,26 @@ import jax
 import numpy as np
 import optax
 
-from cnn_jax import losses, metrics, parallel, rundir
+from cnn_jax import losses, metrics, parallel, processes, rundir
 from cnn_jax.checkpoints import Checkpoints
 from cnn_jax.checks import check_batch
 from cnn_jax.data import Source
-from cnn_jax.data.batches import Batch, epochs_done, total_steps, train_batch
+from cnn_jax.data.batches import Batch, epochs_done, train_batch
 from cnn_jax.data.prefetch import prefetched
 from cnn_jax.data.resident import kept_on_device
-from cnn_jax.data.statistics import channel_statistics
+from cnn_jax.data.statistics import Normalization, channel_statistics
 from cnn_jax.evaluate import Evaluation, evaluate, plots
 from cnn_jax.full_disk import full_disk_told
-from cnn_jax.interrupts import Interrupted, Request, stop_requests
+from cnn_jax.interrupts import Interrupted, Request, Signals, stop_requests
 from cnn_jax.journal import Journal, Progress, progress_from, with_best_of
 from cnn_jax.parameter_rules import table_of
+from cnn_jax.phases import Phase, highest_rate, joined_schedule, make_phases, phase_of
+from cnn_jax.plan import plan, staged_parameters
 from cnn_jax.precision import dynamic_loss_scale, with_precision
 from cnn_jax.progress import Reporter
 from cnn_jax.recipe import Recipe, check, describe
 from cnn_jax.state import TrainState, init_state
-from cnn_jax.steps import Mix, make_eval_step, make_train_step, normalize
+from cnn_jax.steps import Mix, make_eval_step, make_train_step, normalize, skipping_nonfinite
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +66,16 @@ class Engine:
     train_step: Callable[[TrainState, Batch], tuple[TrainState, dict]]
     evaluate: Callable[[dict, Source], Evaluation]
     place: Callable[[Batch], Batch]
+    agree: Callable[..., tuple[int, ...]]
     fresh_state: Callable[[], TrainState]
     schedule: optax.Schedule
     total_steps: int
+    phases: tuple[Phase, ...]
+
+    def state_like(self, step: int) -> TrainState:
+        """Make a state of the structure that the run's has after a step."""
+        state, phase = self.fresh_state(), phase_of(self.phases, step)
+        return state if phase is self.phases[0] else phase.begin(state)
 
 
 def run(
@@ -77,8 +86,11 @@ def run(
     overwrite: bool = False,
     quiet: bool = False,
     mode: str = "jit",
+    patience: float = 1800.0,
 ) -> Result:
     """Train, checkpoint and evaluate.
+
+    Several processes that have met (`processes.join`) call this with equal arguments.
 
     Args:
         recipe: what to train, on what, and how.
@@ -88,9 +100,11 @@ def run(
         overwrite: remove the run that is there.
         quiet: print nothing.
         mode: how it lies on the devices, of `parallel.MODES`; a run may be continued in another.
+        patience: of several processes, seconds without a step after which each of them ends.
 
     Returns:
-        The result.
+        The result. A process that has lost another of the run does not return, but ends; see
+        `processes.ended_together`.
 
     Raises:
         InputError: the recipe cannot be run, or the directory belongs to something else or is in
@@ -102,47 +116,66 @@ def run(
     began, workdir = time.monotonic(), Path(workdir)
     check(recipe)
     if recipe.normalization is None:
-        recipe = replace(recipe, normalization=channel_statistics(recipe.data.train))
+        found = processes.told_by_first(lambda: asdict(channel_statistics(recipe.data.train)))
+        statistics = Normalization(**{name: tuple(values) for name, values in found.items()})
+        recipe = replace(recipe, normalization=statistics)
     description = {"recipe": describe(recipe), "data": recipe.data.arguments}
-    with (
-        full_disk_told(workdir),
-        rundir.opened_run(workdir, description, resume=resume, overwrite=overwrite),
-    ):
-        return _run_in(workdir, recipe, make_engine(recipe, mode), began=began, quiet=quiet)
+    processes.check_same("recipe", description)
+    opened = rundir.opened_run(workdir, description, resume=resume, overwrite=overwrite)
+    with full_disk_told(workdir), ExitStack() as held:
+        processes.told_by_first(lambda: held.enter_context(opened))
+        engine = make_engine(recipe, mode)
+        quiet = quiet or not processes.is_first()
+        return _run_in(workdir, recipe, engine, began=began, quiet=quiet, patience=patience)
 
 
-def _run_in(workdir: Path, recipe: Recipe, engine: Engine, *, began: float, quiet: bool) -> Result:
+def _run_in(
+    workdir: Path, recipe: Recipe, engine: Engine, *, began: float, quiet: bool, patience: float
+) -> Result:
     """Train from the latest sound checkpoint, or from the beginning, and evaluate."""
     with (
         stop_requests() as request,
         Checkpoints(workdir / rundir.CHECKPOINTS) as checkpoints,
         Reporter(total_steps=engine.total_steps, quiet=quiet) as reporter,
+        # The last to be entered: to leave the others, the processes would have to meet.
+        processes.ended_together(patience=patience) as progressed,
     ):
         state, progress = engine.fresh_state(), Progress()
         latest = checkpoints.recover(reporter.say)
         if latest is not None:
-            state, record = checkpoints.restore(latest, state)
+            state, record = checkpoints.restore(latest, engine.state_like(latest))
             progress = progress_from(record)
-            if progress.best_step not in (None, *checkpoints.steps):
-                left = [r for r in rundir.read_metrics(workdir) if r["step"] in checkpoints.steps]
+            steps = checkpoints.steps
+            if progress.best_step not in (None, *steps):
+                records = processes.told_by_first(lambda: rundir.read_metrics(workdir))
+                left = [record for record in records if record["step"] in steps]
                 progress = with_best_of(progress, left, monitor=recipe.monitor)
                 now = "none yet" if progress.best_step is None else f"step {progress.best_step:,}"
                 reporter.say(f"the best checkpoint is lost; of those left the best is {now}")
             reporter.say(f"resuming at step {int(state.step):,} of {engine.total_steps:,}")
         else:
-            _introduce(recipe, state, reporter, workdir)
+            processes.told_by_first(lambda: _introduce(recipe, engine, state, reporter, workdir))
         journal = Journal(
             recipe, engine.schedule, workdir, reporter, progress, step=int(state.step), began=began
         )
-        with (
-            closing(journal),
-            closing(_remaining_batches(recipe, engine, int(state.step))) as batches,
-        ):
-            state = _train(recipe, engine, state, batches, journal, checkpoints, request)
+        with closing(journal):
+            source = _brought_near(recipe.data.train)
+            for phase in engine.phases:
+                if int(state.step) >= phase.last:
+                    continue
+                if phase is not engine.phases[0] and int(state.step) <= phase.first:
+                    journal.begin_stage(phase.name)
+                    state = phase.begin(state)
+                remaining = range(int(state.step), phase.last)
+                made = _batches(recipe, engine, source, remaining, progressed)
+                with closing(made) as batches:
+                    state = _train(
+                        recipe, engine, phase, state, batches, journal, checkpoints, request
+                    )
         best = journal.progress.best_step
         if best is not None and best != int(state.step):
             checkpoints.wait()
-            state, _ = checkpoints.restore(best, state)
+            state, _ = checkpoints.restore(best, engine.state_like(best))
     return _conclude(recipe, engine, state, journal, reporter, workdir)
 
 
@@ -156,59 +189,72 @@ def make_engine(recipe: Recipe, mode: str = "jit") -> Engine:
     Returns:
         The compiled steps and their surroundings; compilation itself happens at the first call.
     """
-    steps = total_steps(recipe.epochs, batch_size=recipe.batch_size, size=len(recipe.data.train))
-    schedule = recipe.schedule(steps)
     model = with_precision(recipe.model, recipe.precision)
     preprocess = partial(normalize, **asdict(recipe.normalization))
     layout = parallel.make_layout(recipe.batch_size, mode)
     mesh, whole = layout.mesh, parallel.replicated(layout.mesh)
-    train_step = layout.compile_step(
-        make_train_step(
+
+    def make_step(**stage) -> Callable:
+        step = make_train_step(
             model,
-            lambda rate: recipe.optimizer(lambda step: rate * schedule(step)),
             loss=recipe.loss,
             teacher=recipe.teacher,
             preprocess=preprocess,
             augment=recipe.augment,
             mix=with_soft_labels(recipe.mix, recipe.data.num_classes),
+            **stage,
         )
+        return skipping_nonfinite(step) if recipe.skip_nonfinite else step
+
+    phases = make_phases(
+        recipe,
+        layout,
+        make_step=make_step,
+        init=partial(
+            init_state,
+            model,
+            image_shape=recipe.data.image_shape,
+            loss_scale=dynamic_loss_scale() if recipe.precision == "float16" else None,
+        ),
     )
     loss = losses.cross_entropy if recipe.teacher else recipe.loss
     eval_step = jax.jit(
         make_eval_step(model, loss=loss, preprocess=preprocess), out_shardings=whole
     )
-    init = partial(
-        init_state,
-        model,
-        recipe.optimizer(schedule),
-        image_shape=recipe.data.image_shape,
-        loss_scale=dynamic_loss_scale() if recipe.precision == "float16" else None,
-    )
-    key = jax.random.key(recipe.seed)
     return Engine(
-        train_step=train_step,
+        train_step=phases[0].train_step,
         evaluate=partial(
             evaluate,
             eval_step,
             # Rounded up to what the devices can share evenly; the last batch is masked anyway.
             batch_size=math.ceil(recipe.eval_batch_size / mesh.size) * mesh.size,
-            place=partial(jax.device_put, device=parallel.split(mesh)),
+            place=partial(parallel.place, mesh=mesh),
+            part=processes.own_part(),
         ),
         place=layout.place_batch,
-        fresh_state=lambda: jax.jit(
-            init, out_shardings=layout.state_shardings(jax.eval_shape(init, key))
-        )(key),
-        schedule=schedule,
-        total_steps=steps,
+        agree=parallel.make_agreement(mesh),
+        fresh_state=phases[0].fresh_state,
+        schedule=joined_schedule(phases),
+        total_steps=phases[-1].last,
+        phases=phases,
     )
 
 
-def _introduce(recipe: Recipe, state: TrainState, reporter: Reporter, workdir: Path) -> None:
+def _introduce(
+    recipe: Recipe, engine: Engine, state: TrainState, reporter: Reporter, workdir: Path
+) -> None:
     """Say what the optimizer does to each parameter, and what the first batch looks like."""
     rows = table_of(recipe.optimizer, state.params)
+    if recipe.stages:
+        options = {"model": recipe.model, "image_shape": recipe.data.image_shape}
+        planned = plan(recipe.stages, highest=[*map(highest_rate, engine.phases)], **options)
+        rundir.write_table(workdir / rundir.STAGES, planned)
+        reporter.plan(planned)
+        rows = rows and staged_parameters(recipe.stages, rows, **options)
+    elif rows is not None:
+        reporter.parameters(rows)
     if rows is not None:
         rundir.write_table(workdir / rundir.PARAMETERS, rows)
-        reporter.parameters(rows)
     batch = train_batch(recipe.data.train, recipe.seed, 0, batch_size=recipe.batch_size)
     told = check_batch(
         batch, num_classes=recipe.data.num_classes, normalization=recipe.normalization
@@ -223,26 +269,47 @@ def with_soft_labels(mix: Mix | None, classes: int) -> Mix | None:
     return lambda key, images, labels: mix(key, images, jax.nn.one_hot(labels, classes))
 
 
-def _remaining_batches(recipe: Recipe, engine: Engine, first: int) -> Iterator[Batch]:
-    """Make the batches ahead, from images that lie on the device where they fit."""
-    source = kept_on_device(recipe.data.train)
+def _brought_near(source: Source) -> Source:
+    """Have the images on the device where they fit."""
+    # What several processes put together comes from their hosts.
+    return kept_on_device(source) if processes.own_part() == (0, 1) else source
+
+
+def _batches(
+    recipe: Recipe,
+    engine: Engine,
+    source: Source,
+    steps: range,
+    progressed: Callable[[], None],
+) -> Iterator[Batch]:
+    """Make this process's part of the batches of steps, ahead of them."""
+    read = partial(
+        train_batch,
+        source,
+        recipe.seed,
+        batch_size=recipe.batch_size,
+        part=processes.own_part(),
+    )
 
     def make(step: int) -> Batch:
-        return engine.place(train_batch(source, recipe.seed, step, batch_size=recipe.batch_size))
+        return engine.place(read(step))
 
-    return prefetched(make, range(first, engine.total_steps))
+    for batch in prefetched(make, steps):
+        progressed()
+        yield batch
 
 
 def _train(
     recipe: Recipe,
     engine: Engine,
+    phase: Phase,
     state: TrainState,
     batches: Iterator[Batch],
     journal: Journal,
     checkpoints: Checkpoints,
     request: Request,
 ) -> TrainState:
-    """Take the remaining steps, one for each batch."""
+    """Take the remaining steps of a phase, one for each batch."""
     data, batch_size = recipe.data, recipe.batch_size
     epochs_after = partial(epochs_done, batch_size=batch_size, size=len(data.train))
     patience, saved = 60 * (recipe.checkpoint_minutes or math.inf), time.monotonic()
@@ -250,11 +317,11 @@ def _train(
     for step, batch in enumerate(batches, int(state.step) + 1):
         if journal.progress.stopping.stop:
             break
-        state, step_metrics = engine.train_step(state, batch)
+        state, step_metrics = phase.train_step(state, batch)
         journal.note(step, step_metrics)
 
         ends_epoch = epochs_after(step) > epochs_after(step - 1)
-        stopping = request.cause is not None
+        cause, overdue = engine.agree(request.cause or 0, time.monotonic() - saved >= patience)
         if ends_epoch:
             validation = (
                 engine.evaluate(state.averaged_variables, data.validation)
@@ -265,13 +332,13 @@ def _train(
             rate = np.float32(journal.progress.plateau.scale)
             state = state.replace(rate=jax.device_put(rate, state.rate.sharding))
         due = step % (recipe.checkpoint_every or step + 1) == 0
-        if ends_epoch or stopping or due or time.monotonic() - saved >= patience:
+        if ends_epoch or cause or due or overdue:
             saved = time.monotonic()
             journal.settle()
             checkpoints.save(state, journal.record(), best_step=journal.progress.best_step)
-        if stopping:
+        if cause:
             checkpoints.wait()
-            raise Interrupted(request.cause, step, journal.workdir)
+            raise Interrupted(Signals(cause), step, journal.workdir)
     journal.settle()
     return state
 
@@ -285,8 +352,24 @@ def _conclude(
     workdir: Path,
 ) -> Result:
     """Evaluate on the test images, and write and print what there is to see."""
+    test = engine.evaluate(state.averaged_variables, recipe.data.test)
+    figures, history = processes.told_by_first(
+        lambda: _report(recipe, engine, int(state.step), test, journal, reporter, workdir)
+    )
+    return Result(workdir, state, test, figures, history)
+
+
+def _report(
+    recipe: Recipe,
+    engine: Engine,
+    step: int,
+    test: Evaluation,
+    journal: Journal,
+    reporter: Reporter,
+    workdir: Path,
+) -> tuple[dict, list[dict]]:
+    """Write and print the final figures; return them, and the records of the epochs."""
     data = recipe.data
-    test = engine.evaluate(state.averaged_variables, data.test)
     history = [record for record in rundir.read_metrics(workdir) if "epoch" in record]
     matrix = metrics.confusion_matrix(data.test.labels, test.predictions, classes=data.num_classes)
     for name, draw in (
@@ -297,7 +380,7 @@ def _conclude(
         with rundir.replacing(workdir / name) as path:
             draw(path)
     figures = {
-        "step": int(state.step),
+        "step": step,
         "total_steps": engine.total_steps,
         "stopped_early": journal.progress.stopping.stop,
         "monitor": recipe.monitor,
@@ -314,4 +397,4 @@ def _conclude(
     }
     rundir.write_json(workdir / rundir.RESULT, figures)
     reporter.result(figures, workdir=workdir)
-    return Result(workdir, state, test, figures, history)
+    return figures, history

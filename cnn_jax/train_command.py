@@ -22,15 +22,16 @@ DIVERGED, DISK_FULL = 3, 4
 @recipe_options.recipe_options
 @click.option("--checkpoint-every", type=int, help="Steps.  [default: once an epoch]")
 @click.option("--checkpoint-minutes", type=float, help="The longest time without a checkpoint.")
+@click.option("--skip-nonfinite", type=int, default=0, help="Steps to leave out at most.")
 @recipe_options.run_options
-def train(workdir: Path | None, resume: bool, overwrite: bool, mode: str, **options) -> None:
+def train(workdir: Path | None, how: dict, **options) -> None:
     """Train a model, and evaluate it on the test images.
 
     Without options: the small CNN on scikit-learn's handwritten digits.
     """
     recipe = recipe_options.recipe_from(**options)
     workdir = workdir or default_workdir(recipe, options["model"])
-    train_or_exit(recipe, workdir, resume=resume, overwrite=overwrite, mode=mode)
+    train_or_exit(recipe, workdir, **how)
 
 
 @click.command()

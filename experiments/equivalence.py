@@ -2,7 +2,8 @@
 
     python experiments/equivalence.py
 
-Each row is a process of its own with so many virtual devices of the CPU. It trains a small CNN with
+Each row is a process of its own with so many virtual devices of the CPU, or several processes that
+share them and meet on this machine. It trains a small CNN with
 BatchNorm, dropout and augmentation for 50 steps on the digits, a batch of 64 shared by the devices,
 and evaluates it on 1,003 images, which no number of devices divides. Compared with one device are
 the losses of the steps, which images were in each batch, and how many were evaluated. The network
@@ -11,18 +12,24 @@ through, equal runs drift apart, and the more values there are, the sooner.
 
 Measured:
 
-| mode | devices | losses differ by | same images | evaluated | right | parameters on a device |
+| mode | processes x devices | losses differ by | same images | evaluated | right | on a device |
 |---|---:|---:|---|---:|---:|---:|
-| jit | 1 | 0 | yes | 1,003 | 270 | 15 kB |
-| jit | 8 | 2.6e-07 | yes | 1,003 | 270 | 15 kB |
-| fsdp | 8 | 2.6e-07 | yes | 1,003 | 270 | 3 kB |
-| pmap | 8 | 2.6e-07 | yes | 1,003 | 270 | 15 kB |
-| pmap_local_norm | 8 | 1.4e-01 | yes | 1,003 | 251 | 15 kB |
+| jit | 1 x 1 | 0 | yes | 1,003 | 270 | 15 kB |
+| jit | 1 x 8 | 2.6e-07 | yes | 1,003 | 270 | 15 kB |
+| fsdp | 1 x 8 | 2.6e-07 | yes | 1,003 | 270 | 3 kB |
+| pmap | 1 x 8 | 2.6e-07 | yes | 1,003 | 270 | 15 kB |
+| jit | 2 x 4 | 2.7e-07 | yes | 1,003 | 270 | 15 kB |
+| fsdp | 2 x 4 | 2.7e-07 | yes | 1,003 | 270 | 3 kB |
+| pmap | 2 x 4 | 2.7e-07 | yes | 1,003 | 270 | 15 kB |
+| pmap_local_norm | 1 x 8 | 1.4e-01 | yes | 1,003 | 251 | 15 kB |
+| pmap_local_norm | 2 x 4 | 1.4e-01 | yes | 1,003 | 251 | 15 kB |
 
-The last one is meant to differ: each device's BatchNorm sees 8 images instead of 64.
+On a device are so many bytes of parameters. The last two rows are meant to differ: each device's
+BatchNorm sees 8 images instead of 64.
 """
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -37,26 +44,37 @@ from rich.table import Table
 from cnn_jax.cli import call
 
 BATCH_SIZE, EVALUATED = 64, 1003
-# Mode and devices; the first is what the others are compared with.
-ROWS = (("jit", 1), ("jit", 8), ("fsdp", 8), ("pmap", 8), ("pmap_local_norm", 8))
+# Mode, processes and devices of each; the first is what the others are compared with.
+ROWS = (
+    ("jit", 1, 1),
+    ("jit", 1, 8),
+    ("fsdp", 1, 8),
+    ("pmap", 1, 8),
+    ("jit", 2, 4),
+    ("fsdp", 2, 4),
+    ("pmap", 2, 4),
+    ("pmap_local_norm", 1, 8),
+    ("pmap_local_norm", 2, 4),
+)
 
 
 def losses_of(mode: str, *, steps: int) -> dict[str, np.ndarray]:
-    """Train in this process, on all of its devices.
+    """Train on all devices, of this process and those that it has met.
 
     Args:
         mode: of `cnn_jax.parallel.MODES`.
         steps: how many.
 
     Returns:
-        `losses` [steps], `ids` [steps, batch], and of the evaluation `correct` and `count`; and
-        `largest`, the most bytes of the state on one device.
+        `losses` [steps], `ids` [steps, this process's part of a batch], and of the evaluation
+        `correct` and `count`; and `largest`, the most bytes of the state on one device.
     """
     import jax
 
     from cnn_jax import Recipe, augment, create_model, load_data, optim, schedules
     from cnn_jax.data.batches import train_batch
     from cnn_jax.data.statistics import channel_statistics
+    from cnn_jax.processes import own_part
     from cnn_jax.train import make_engine
 
     digits = load_data("digits", validation=0, test=EVALUATED)
@@ -82,7 +100,7 @@ def losses_of(mode: str, *, steps: int) -> dict[str, np.ndarray]:
     state, losses, ids = engine.fresh_state(), [], []
     largest = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state.params))
     for step in range(steps):
-        batch = train_batch(digits.train, 0, step, batch_size=BATCH_SIZE)
+        batch = train_batch(digits.train, 0, step, batch_size=BATCH_SIZE, part=own_part())
         ids.append(batch["id"])
         state, metrics = engine.train_step(state, engine.place(batch))
         losses.append(float(metrics["loss"]) / int(metrics["count"]))
@@ -96,15 +114,44 @@ def losses_of(mode: str, *, steps: int) -> dict[str, np.ndarray]:
     }
 
 
-def in_a_process(mode: str, devices: int, *, steps: int) -> dict[str, np.ndarray]:
-    """Do `losses_of` in a process with so many virtual devices."""
+def in_processes(mode: str, *, processes: int, devices: int, steps: int) -> dict[str, np.ndarray]:
+    """Do `losses_of` in so many processes with so many virtual devices each.
+
+    Returns:
+        What it returns, with the `ids` of whole batches.
+    """
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     with tempfile.TemporaryDirectory() as directory:
-        file = Path(directory) / "losses.npz"
-        command = [sys.executable, __file__, "one", mode, str(file), "--steps", str(steps)]
-        subprocess.run(command, env=environment, check=True)
-        return dict(np.load(file))
+        files = [Path(directory) / f"{number}.npz" for number in range(processes)]
+        port = free_port()
+        started = [
+            subprocess.Popen(
+                [
+                    *(sys.executable, __file__, "one", mode, str(file), "--steps", str(steps)),
+                    *("--processes", str(processes), "--process", str(number)),
+                    *("--port", str(port)),
+                ],
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for number, file in enumerate(files)
+        ]
+        for each in started:
+            _, errors = each.communicate()
+            if each.returncode:
+                raise click.ClickException(f"a process of {mode} failed:\n{errors}")
+        found = [dict(np.load(file)) for file in files]
+    return {**found[0], "ids": np.concatenate([each["ids"] for each in found], axis=1)}
+
+
+def free_port() -> int:
+    """Find a port of this machine at which nobody listens."""
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return listener.getsockname()[1]
 
 
 @click.group(invoke_without_command=True, help=__doc__)
@@ -115,17 +162,17 @@ def main(context: click.Context, steps: int) -> None:
     if context.invoked_subcommand:
         return
     table = Table(title=f"{steps} steps, compared with one device", title_justify="left")
-    names = ("mode", "devices", "losses differ by", "same images", "evaluated", "right")
-    for name in (*names, "parameters on a device"):
+    names = ("mode", "processes x devices", "losses differ by", "same images", "evaluated", "right")
+    for name in (*names, "on a device"):
         table.add_column(name, justify="left" if name == "mode" else "right")
     first = None
-    for mode, devices in ROWS:
-        found = in_a_process(mode, devices, steps=steps)
+    for mode, processes, devices in ROWS:
+        found = in_processes(mode, processes=processes, devices=devices, steps=steps)
         first = first or found
         difference = np.max(np.abs(found["losses"] / first["losses"] - 1))
         table.add_row(
             mode,
-            str(devices),
+            f"{processes} x {devices}",
             f"{difference:.1e}",
             "yes" if np.array_equal(found["ids"], first["ids"]) else "NO",
             f"{found['count']:,}",
@@ -139,8 +186,15 @@ def main(context: click.Context, steps: int) -> None:
 @click.argument("mode")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--steps", default=50)
-def one(mode: str, file: Path, steps: int) -> None:
+@click.option("--processes", default=1)
+@click.option("--process", default=0)
+@click.option("--port", default=0)
+def one(mode: str, file: Path, steps: int, processes: int, process: int, port: int) -> None:
     """Train in this process, and write what came of it."""
+    from cnn_jax.processes import join
+
+    if processes > 1:
+        join(coordinator=f"localhost:{port}", processes=processes, process=process)
     np.savez(file, **losses_of(mode, steps=steps))
 
 

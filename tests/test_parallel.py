@@ -1,7 +1,7 @@
-"""Every mode computes what one device does, and continues what another has begun."""
+"""Every mode computes what one device does, in one process and in two."""
 
-import json
-import signal
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -9,11 +9,12 @@ import pytest
 
 from cnn_jax import parallel
 from cnn_jax.errors import InputError
-from cnn_jax.train import run
 from experiments import equivalence, pmap_by_hand
-from tests.conftest import ROOT, python
+from tests.conftest import ROOT, process_environment, python
 
 MODES = ("jit", "fsdp", "pmap", "pmap_local_norm")
+# Modes, and steps of two processes.
+ON_PAIR = {"jit": 50, "fsdp": 8, "pmap": 8}
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,39 @@ np.save(f"{{sys.argv[1]}}/by_hand.npy", pmap_by_hand.main())
     flags = "--xla_force_host_platform_device_count=8"
     done = python("-c", program, directory, cwd=ROOT, xla_flags=flags, JAX_PLATFORMS="cpu")
     assert done.returncode == 0, done.stderr
+    return directory
+
+
+@pytest.fixture(scope="module")
+def on_pair(tmp_path_factory):
+    """What two processes of four devices make of them, with the images of whole batches."""
+    directory = tmp_path_factory.mktemp("pair")
+    program = f"""
+import sys, numpy as np
+from cnn_jax.processes import join
+from experiments import equivalence
+directory, port, number = sys.argv[1:]
+join(coordinator=f"localhost:{{port}}", processes=2, process=int(number))
+for mode, steps in {list(ON_PAIR.items())}:
+    found = equivalence.losses_of(mode, steps=steps)
+    np.savez(f"{{directory}}/{{mode}}-{{number}}.npz", **found)
+"""
+    port = equivalence.free_port()
+    pair = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, directory, str(port), str(number)],
+            env=process_environment(
+                xla_flags="--xla_force_host_platform_device_count=4", JAX_PLATFORMS="cpu"
+            ),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    for each in pair:
+        errors = each.communicate(timeout=300)[1]
+        assert each.returncode == 0, errors
     return directory
 
 
@@ -58,71 +92,24 @@ def test_eight_devices_compute_what_one_does(mode, on_eight, on_one):
         assert found["largest"] == on_one["largest"]
 
 
+@pytest.mark.parametrize("mode", ON_PAIR)
+def test_two_processes_compute_what_one_device_does(mode, on_pair, on_one):
+    steps = ON_PAIR[mode]
+    parts = [np.load(on_pair / f"{mode}-{number}.npz") for number in range(2)]
+    ids = np.concatenate([part["ids"] for part in parts], axis=1)
+    np.testing.assert_array_equal(ids, on_one["ids"][:steps])
+    for part in parts:
+        np.testing.assert_allclose(part["losses"], on_one["losses"][:steps], rtol=1e-5)
+        assert part["count"] == on_one["count"] == 1003
+        assert part["correct"] == on_one["correct"] or steps < 50
+        assert (part["largest"] < on_one["largest"] / 4) == (mode == "fsdp")
+
+
 def test_pmap_by_hand_computes_what_one_device_does(on_eight, monkeypatch):
     monkeypatch.setattr(pmap_by_hand, "STEPS", 30)
     alone = pmap_by_hand.main()
     np.testing.assert_allclose(np.load(on_eight / "by_hand.npy"), alone, rtol=1e-5)
     assert alone[-1] < 0.8 * alone[0]
-
-
-ELASTIC = """
-import os, signal, sys
-from cnn_jax import journal, train
-from tests.test_parallel import elastic_recipe
-note = journal.Journal.note
-def stop_at_4(self, step, metrics):
-    note(self, step, metrics)
-    if step == 4:
-        os.kill(os.getpid(), signal.SIGTERM)
-journal.Journal.note = stop_at_4
-train.run(elastic_recipe(), sys.argv[1], quiet=True, mode=sys.argv[2])
-"""
-
-
-def elastic_recipe():
-    from functools import partial
-
-    from cnn_jax import Recipe, augment, create_model, load_data, optim, schedules
-
-    return Recipe(
-        model=create_model(
-            "three_block_cnn", num_classes=10, in_channels=1, widths=(8, 8, 16), hidden=32
-        ),
-        data=load_data("digits", validation=0, test=1400),
-        optimizer=partial(optim.sgd, momentum=0.9),
-        schedule=partial(schedules.constant, learning_rate=0.01),
-        augment=(augment.random_flip,),
-        epochs=1,
-        batch_size=64,
-        log_every=1,
-    )
-
-
-@pytest.mark.parametrize("mode", ["fsdp", "pmap"])
-def test_a_run_of_eight_devices_is_continued_by_one(mode, tmp_path):
-    """Stopped after 4 of 7 steps on eight devices; the whole run alone is the truth."""
-    done = python(
-        "-c",
-        ELASTIC,
-        tmp_path / "run",
-        mode,
-        cwd=ROOT,
-        xla_flags="--xla_force_host_platform_device_count=8",
-        JAX_PLATFORMS="cpu",
-    )
-    assert "Interrupted" in done.stderr, done.stderr
-    assert signal.SIGTERM.name in done.stderr
-    continued = run(elastic_recipe(), tmp_path / "run", resume=True, quiet=True)
-    alone = run(elastic_recipe(), tmp_path / "alone", quiet=True)
-    assert continued.figures["step"] == alone.figures["step"] == 7
-
-    def losses(workdir):
-        lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
-        return [line["loss"] for line in lines if "epoch" not in line]
-
-    assert len(losses(tmp_path / "alone")) == 7
-    np.testing.assert_allclose(losses(tmp_path / "run"), losses(tmp_path / "alone"), rtol=1e-5)
-    assert continued.test.tally.correct == alone.test.tally.correct
 
 
 def test_an_unknown_mode_is_told():

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from dataclasses import replace
 from functools import partial
 
@@ -178,6 +179,32 @@ def test_a_finished_run_can_be_resumed_without_harm(recipe, tmp_path):
     again = run(recipe, tmp_path / "run", resume=True, quiet=True)
     assert again.test_accuracy == first.test_accuracy
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == metrics
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_few_slow_steps_are_under_way_at_a_time(slow, recipe, tmp_path, monkeypatch):
+    """A run that is asked to stop waits for all of them: two that take 0.2 s each, more fast ones.
+
+    How long a step takes is what it takes to wait for its metrics.
+    """
+    under_way, get = [], jax.device_get
+
+    def waiting(tree):
+        if slow and "gradient_norm" in tree:
+            time.sleep(0.2)
+        return get(tree)
+
+    def note(self, step, metrics):
+        noted(self, step, metrics)
+        under_way.append(len(self._pending))
+
+    noted = journal.Journal.note
+    monkeypatch.setattr(journal.Journal, "note", note)
+    monkeypatch.setattr(jax, "device_get", waiting)
+    run(recipe, tmp_path / "run", quiet=True)
+    assert len(under_way) == 12
+    # As the next step is begun, and then that one too.
+    assert max(under_way[1:]) == 1 if slow else max(under_way) > 2
 
 
 def test_a_diverging_run_stops_with_the_step(recipe, tmp_path):

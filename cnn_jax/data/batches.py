@@ -80,18 +80,9 @@ def train_batch(
     Raises:
         InputError: the batch has no n equal parts.
     """
-    number, parts = part
-    if batch_size % parts:
-        raise InputError(
-            f"`batch_size` (={batch_size}) must be divisible by the {parts} processes that share "
-            f"a batch: choose {math.ceil(batch_size / parts) * parts}"
-        )
+    own = _own_rows(batch_size, part)
     positions, epochs = batch_positions(seed, step, batch_size=batch_size, size=len(source))
-    if parts > 1:
-        share = batch_size // parts
-        positions, epochs = (
-            array[number * share : (number + 1) * share] for array in (positions, epochs)
-        )
+    positions, epochs = positions[own], epochs[own]
     return {
         "image": source.read(positions),
         "label": source.labels[positions],
@@ -100,21 +91,40 @@ def train_batch(
     }
 
 
-def eval_batches(source: Source, *, batch_size: int) -> Iterator[Batch]:
-    """Read every image once, in order, in batches of one shape.
+def eval_batches(
+    source: Source, *, batch_size: int, part: tuple[int, int] = (0, 1)
+) -> Iterator[Batch]:
+    """Read every image once, in order, in batches of one shape, or a process's part of each.
 
     Args:
         source: the images.
-        batch_size: images in a batch; the last one is filled up with image 0, masked.
+        batch_size: images in a batch, of all processes together; the last one is filled up with
+            image 0, masked.
+        part: as of `train_batch`.
 
     Yields:
         `image` [B, H, W, C], `label` int32 [B], and `mask` bool [B], False where filled up.
+
+    Raises:
+        InputError: the batch has no n equal parts.
     """
+    own = _own_rows(batch_size, part)
     for start in range(0, len(source), batch_size):
-        positions = np.arange(start, start + batch_size)
+        positions = np.arange(start, start + batch_size)[own]
         mask = positions < len(source)
         positions = np.where(mask, positions, 0)
         yield {"image": source.read(positions), "label": source.labels[positions], "mask": mask}
+
+
+def _own_rows(batch_size: int, part: tuple[int, int]) -> slice:
+    number, parts = part
+    if batch_size % parts:
+        raise InputError(
+            f"`batch_size` (={batch_size}) must be divisible by the {parts} processes that share "
+            f"a batch: choose {math.ceil(batch_size / parts) * parts}"
+        )
+    share = batch_size // parts
+    return slice(number * share, (number + 1) * share)
 
 
 @functools.lru_cache(maxsize=4)

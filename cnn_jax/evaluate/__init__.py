@@ -33,6 +33,7 @@ def evaluate(
     *,
     batch_size: int,
     place: Callable[[Batch], Batch] = lambda batch: batch,
+    part: tuple[int, int] = (0, 1),
 ) -> Evaluation:
     """Evaluate a network on a source.
 
@@ -41,21 +42,24 @@ def evaluate(
         variables: parameters and statistics of the network.
         source: the images.
         batch_size: images in a batch; a ragged last batch is filled up and masked.
-        place: brings a batch to the devices.
+        place: brings a batch, or this process's part of it, to the devices.
+        part: (k, n) for the k-th of n processes that evaluate together.
 
     Returns:
         The evaluation.
     """
     results = (
-        (batch["mask"], eval_step(variables, place(batch)))
-        for batch in eval_batches(source, batch_size=batch_size)
+        eval_step(variables, place(batch))
+        for batch in eval_batches(source, batch_size=batch_size, part=part)
     )
     tally, predictions, confidences = Tally(), [], []
-    for mask, result in _lagging(results):
+    for result in _lagging(results):
         tally += Tally(float(result["loss"]), int(result["correct"]), int(result["count"]))
-        predictions.append(np.asarray(result["prediction"])[mask])
-        confidences.append(np.asarray(result["confidence"])[mask])
-    return Evaluation(tally, np.concatenate(predictions), np.concatenate(confidences))
+        predictions.append(np.asarray(result["prediction"]))
+        confidences.append(np.asarray(result["confidence"]))
+    # What fills up the last batch comes last.
+    own = slice(len(source))
+    return Evaluation(tally, np.concatenate(predictions)[own], np.concatenate(confidences)[own])
 
 
 def _lagging(items: Iterable, *, by: int = 4) -> Iterator:
