@@ -3,6 +3,7 @@
 import functools
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,12 +11,16 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
+from cnn_jax import optim, schedules
 from cnn_jax.data.source import ArraySource, Subset
 from cnn_jax.embeddings import embeddings
 from cnn_jax.errors import InputError
+from cnn_jax.head_training import train_head
 from cnn_jax.linear_probe import linear_probe
+from cnn_jax.losses import cross_entropy
 from cnn_jax.models import create_model
-from cnn_jax.models.heads import embed, put_head
+from cnn_jax.models.heads import FeatureHead, embed, feature_head, get_head, put_head
+from cnn_jax.models.hidden_head import HiddenHead
 from cnn_jax.neighbours import nearest_neighbours
 from cnn_jax.steps import normalize, to_float
 from tests.conftest import scans
@@ -112,6 +117,49 @@ def test_a_probe_in_the_place_of_the_head(variables):
     logits = MODEL.apply(network, PREPROCESS(to_float(jnp.asarray(source.images))))
     np.testing.assert_allclose(logits, probe(features), rtol=1e-4, atol=1e-4)
     assert np.mean(probe(features).argmax(1) == source.labels) > 0.9
+
+
+def test_a_step_on_features_is_a_step_of_the_network_with_all_else_frozen(variables):
+    source = source_of(12)
+    inputs, labels = PREPROCESS(to_float(jnp.asarray(source.images))), jnp.asarray(source.labels)
+    features = embeddings(MODEL, variables, source, preprocess=PREPROCESS)
+
+    def mean_loss(head):
+        network = put_head(MODEL, variables, head, image_shape=source.image_shape)
+        return cross_entropy(MODEL.apply(network, inputs), labels).mean()
+
+    params = get_head(MODEL, variables, image_shape=source.image_shape)
+    expected = jax.tree.map(lambda p, g: p - 0.5 * g, params, jax.grad(mean_loss)(params))
+    trained = train_head(
+        feature_head(MODEL, image_shape=source.image_shape),
+        params,
+        features,
+        labels,
+        optimizer=optim.sgd,
+        schedule=partial(schedules.constant, learning_rate=0.5),
+        epochs=1,
+    )
+    chex.assert_trees_all_close(trained.params, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_hidden_head_learns_what_no_linear_one_can():
+    """The exclusive or; the best epoch by the validation features is kept, and seeds repeat."""
+    rng = np.random.default_rng(0)
+    features = rng.choice([-1.0, 1.0], (200, 2)) + rng.normal(0, 0.2, (200, 2))
+    labels = (features[:, 0] > 0) ^ (features[:, 1] > 0)
+    features, labels = np.split(features, 2), np.split(labels.astype(np.int32), 2)
+    head = FeatureHead(HiddenHead(2, hidden=16, drop_rate=0.1))
+    params = head.init(jax.random.key(0), jnp.ones((1, 2)))["params"]
+    train = partial(train_head, head, params, features[0], labels[0], batch_size=32)
+    train = partial(train, schedule=partial(schedules.constant, learning_rate=0.05))
+    validated = train(validation=(features[1], labels[1]), epochs=12)
+    assert validated.accuracy > 0.95
+    assert 1 <= validated.epoch <= 12
+    again = train(epochs=validated.epoch)
+    chex.assert_trees_all_equal(again.params, validated.params)
+    assert (again.epoch, again.accuracy) == (validated.epoch, None)
+    probe = linear_probe(features[0], labels[0])
+    assert np.mean(probe(features[1]).argmax(1) == labels[1]) < 0.8
 
 
 def clouds(count: int = 90, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -234,6 +282,14 @@ BAD_INPUT = {
     "weights": (
         lambda: linear_probe(EYE, TWO, class_weights=(1.0,)),
         "`class_weights` (=(1.0,)) must be 2 numbers, one for each class",
+    ),
+    "epochs": (
+        lambda: train_head(FeatureHead(HiddenHead(2)), {}, EYE, TWO, epochs=0),
+        "`epochs` (=0) must be at least 1",
+    ),
+    "one label": (
+        lambda: train_head(FeatureHead(HiddenHead(2)), {}, EYE, TWO[:1]),
+        "`features` (2, 2) and `labels` (1,) must be [N, D] and [N]",
     ),
     "batch": (
         lambda: embeddings(MODEL, {}, source_of(), preprocess=PREPROCESS, batch_size=0),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cnn_jax.data.source import Source, Subset
+from cnn_jax.data.source import Dataset, Source, Subset
 from cnn_jax.errors import InputError
 
 
@@ -20,6 +20,34 @@ def class_counts(labels: np.ndarray, num_classes: int) -> np.ndarray:
     array([1, 0, 2])
     """
     return labels.sum(0) if labels.ndim == 2 else np.bincount(labels, minlength=num_classes)
+
+
+def check_class_sizes(dataset: Dataset) -> None:
+    """Check that each class can be learnt from and tested.
+
+    `load` does not refuse a class that is too small for that: it may be one of thousands. Where
+    there are few images in all, it is a mistake.
+
+    Args:
+        dataset: the data.
+
+    Raises:
+        InputError: a class has one image only.
+
+    >>> from cnn_jax.data import load
+    >>> check_class_sizes(load("digits"))
+    """
+    sources = (dataset.train, dataset.validation, dataset.test)
+    counts = sum(
+        class_counts(source.labels, dataset.num_classes) for source in sources if source is not None
+    )
+    single = [dataset.class_names[k] for k in np.flatnonzero(counts < 2)]
+    if single:
+        others = f" and {len(single) - 1} more have" if len(single) > 1 else " has"
+        raise InputError(
+            f"class {single[0]} of {dataset.name}{others} one image only, which cannot be both "
+            "learnt from and tested on: add images, or remove the class"
+        )
 
 
 def balanced_weights(counts: np.ndarray, *, power: float = 1.0) -> np.ndarray:

@@ -1,11 +1,15 @@
 """Weights from the Hugging Face hub."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cnn_jax.errors import InputError
 
 PREFIX = "hf:"
 _FILES = ("model.safetensors", "pytorch_model.bin")
+_LOGGER = "huggingface_hub"
 
 
 def download(repository: str) -> Path:
@@ -34,7 +38,8 @@ def download(repository: str) -> Path:
         ) from error
     for name in _FILES:
         try:
-            return Path(hf_hub_download(repository, name))
+            with _quiet():
+                return Path(hf_hub_download(repository, name))
         except LocalEntryNotFoundError as error:
             raise InputError(
                 f"{source} cannot be fetched and is not in the cache: connect to the network, or "
@@ -49,3 +54,15 @@ def download(repository: str) -> Path:
                 f"{source} cannot be fetched ({reason}): check the name and the network"
             ) from error
     raise InputError(f"{source} has neither {' nor '.join(_FILES)}: choose another repository")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library from printing each attempt at a network that is not there."""
+    logger = logging.getLogger(_LOGGER)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -9,7 +9,10 @@ import jax
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
+from cnn_jax import models
 from cnn_jax.errors import InputError
+from cnn_jax.models.hidden_head import NAME as HIDDEN_HEAD
+from cnn_jax.models.hidden_head import WithHiddenHead
 from cnn_jax.weights import hub
 from cnn_jax.weights.files import read_file
 from cnn_jax.weights.flattening import to_our_order
@@ -33,6 +36,7 @@ Placed = dict[VariablePath, tuple[str, np.ndarray]]
 
 # Output columns copied at a time: the lines that a block reads then stay in the cache.
 _BLOCK = 64
+_SHOWN_OF_ANOTHER = 3
 
 
 def load_weights(
@@ -93,7 +97,8 @@ def load_weights(
         found = differences(placed, wanted)
     if any(found.values()):
         remedy = _remedy(found, placed, wanted, model, image)
-        raise WeightsMismatch(str(source), type(model).__name__, **found, remedy=remedy)
+        shown = {"shown": _SHOWN_OF_ANOTHER} if _of_another(found, wanted) else {}
+        raise WeightsMismatch(str(source), type(model).__name__, **found, remedy=remedy, **shown)
 
     arrays = {path: _float32(placed[path][1]) for path in wanted}
     if new_head is not None:
@@ -139,9 +144,23 @@ def _with_adapted_stem(
     return adapted
 
 
+def _of_another(found: Mapping, shapes: Shapes) -> bool:
+    """Tell whether most of a model's variables are not in a file, so that it is of another one."""
+    return len(found["missing"]) + len(found["mis_shaped"]) > len(shapes) / 2
+
+
 def _remedy(
     found: Mapping, placed: Placed, shapes: Shapes, model: nn.Module, image: tuple[int, ...]
 ) -> str:
+    if _of_another(found, shapes):
+        name = models.describe_model(model).get("name", "this model")
+        return f"they are weights of another architecture than {name}, so name the one they are of"
+    hidden = isinstance(model, WithHiddenHead) and not found["mis_shaped"]
+    if hidden and all(name.startswith(f"{HIDDEN_HEAD}.") for name in found["missing"]):
+        return (
+            "the file has no hidden head, and the model has: begin with a new one "
+            "(`new_head=jax.random.key(0)`)"
+        )
     if found["missing"] or found["unexpected"] or not hasattr(model, "num_classes"):
         return "load them into the model that they are of"
     head = head_paths(model, image)

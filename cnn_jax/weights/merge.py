@@ -28,12 +28,13 @@ class WeightsMismatch(InputError):
         unexpected: list[str],
         mis_shaped: dict[str, str],
         remedy: str,
+        shown: int = _SHOWN,
     ):
         """Say what differs; the lists are whole in the attributes, and shortened in the message."""
         self.missing, self.unexpected, self.mis_shaped = missing, unexpected, mis_shaped
         described = [f"`{name}` {reason}" for name, reason in mis_shaped.items()]
         parts = [
-            f"{len(names)} {kind}: {_shortened(names)}"
+            f"{len(names)} {kind}: {_shortened(names, shown)}"
             for kind, names in (
                 ("missing", [f"`{name}`" for name in missing]),
                 ("unexpected", [f"`{name}`" for name in unexpected]),
@@ -100,6 +101,6 @@ def _is_float(array: np.ndarray) -> bool:
     return array.dtype.name in ("float64", "float32", "float16", "bfloat16")
 
 
-def _shortened(names: list[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+def _shortened(names: list[str], shown: int) -> str:
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")

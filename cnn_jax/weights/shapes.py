@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
 from cnn_jax.errors import InputError
+from cnn_jax.models.hidden_head import NAME as HIDDEN_HEAD
+from cnn_jax.models.hidden_head import WithHiddenHead
 from cnn_jax.weights.naming import Path
 from cnn_jax.weights.tracing import Shapes, trace_shapes
 
@@ -58,6 +60,10 @@ def head_paths(model: nn.Module, image: tuple[int, ...]) -> set[Path]:
     Returns:
         The paths; empty for a model without the field.
     """
+    if isinstance(model, WithHiddenHead):
+        # A file of the family has the classifier that this head replaces.
+        hidden = {path for path in variable_shapes(model, image) if path[1] == HIDDEN_HEAD}
+        return hidden | head_paths(model.backbone, image)
     if not hasattr(model, "num_classes"):
         return set()
     other = model.clone(num_classes=model.num_classes + 1)

@@ -7,6 +7,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from cnn_jax import data
 from cnn_jax.data.imbalance import (
     balanced_weights,
+    check_class_sizes,
     class_counts,
     effective_number_weights,
     oversample,
@@ -76,3 +77,25 @@ def test_undersampling_leaves_out():
 def test_what_cannot_be_done(call, words):
     with pytest.raises(InputError, match=words):
         call()
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_class_with_one_image(split):
+    """Wherever it is, and whatever the folders say."""
+    labels = {"train": [0, 0, 1, 1, 2, 2], "validation": [0, 1], "test": [0, 1]}
+    parts = {
+        name: data.ArraySource(np.zeros((len(there), 2, 2, 1), np.uint8), np.array(there, np.int32))
+        for name, there in labels.items()
+    }
+    names = ("cat", "dog", "cow", "eel")
+    there = np.array([*labels[split], 3], np.int32)
+    parts[split] = data.ArraySource(np.zeros((len(there), 2, 2, 1), np.uint8), there)
+    dataset = data.Dataset("pets", **parts, class_names=names)
+    with pytest.raises(InputError, match="class eel of pets has one image only, which cannot be"):
+        check_class_sizes(dataset)
+    alone = data.Dataset("pets", parts[split], None, parts[split], names)
+    if split == "train":
+        check_class_sizes(alone)
+    else:
+        with pytest.raises(InputError, match="class cow of pets has one image"):
+            check_class_sizes(alone)

@@ -1,5 +1,6 @@
 """hf:OWNER/REPO, with the hub's library absent, offline, or answering."""
 
+import logging
 import sys
 import types
 
@@ -70,6 +71,21 @@ def test_what_goes_wrong(answer, error, words):
     answer(download)
     with pytest.raises(InputError, match=words):
         hub.download("timm/none")
+
+
+def test_attempts_at_the_network_are_not_printed(answer, caplog):
+    """The library warns of each on its logger, and one sentence is enough."""
+
+    def download(repository, name):
+        logging.getLogger("huggingface_hub.utils").warning("Retrying in 1s")
+        raise _LocalEntryNotFound
+
+    answer(download)
+    with pytest.raises(InputError, match="cannot be fetched"):
+        hub.download("timm/none")
+    assert not caplog.records
+    logging.getLogger("huggingface_hub.utils").warning("another's")
+    assert [record.message for record in caplog.records] == ["another's"]
 
 
 @pytest.mark.parametrize("source", ["hf:resnet50", "hf:", "hf:a/b/c", "hf:/b"])

@@ -46,10 +46,32 @@ def test_all_that_differs_is_listed_at_once(save):
 
 
 def test_a_long_list_is_shortened_in_the_message_alone(save):
+    state = {f"more{k}.bias": np.ones(1, np.float32) for k in range(30)}
+    with pytest.raises(WeightsMismatch) as caught:
+        load_weights(small_model(), save({**small_state(), **state}))
+    assert len(caught.value.unexpected) == 30
+    assert "30 unexpected: `more0.bias`" in str(caught.value)
+    assert "and 10 more" in str(caught.value)
+
+
+def test_weights_of_another_architecture_are_called_so(save):
     with pytest.raises(WeightsMismatch) as caught:
         load_weights(models.create_model("resnet20_cifar"), save(small_state()))
     assert len(caught.value.missing) == 96
-    assert "96 missing" in str(caught.value) and "and 76 more" in str(caught.value)
+    assert "96 missing" in str(caught.value) and "and 93 more" in str(caught.value)
+    assert "weights of another architecture than resnet20_cifar, so" in str(caught.value)
+
+
+def test_a_new_hidden_head_replaces_the_classifier_of_the_file(save):
+    model = small_model(num_classes=7, head_hidden=5)
+    with pytest.raises(WeightsMismatch, match="the file has no hidden head, and the model has: "):
+        load_weights(model, save(small_state()))
+    variables = load_weights(model, save(small_state()), new_head=jax.random.key(0))
+    params = variables["params"]
+    assert params["hidden_head"]["fc2"]["kernel"].shape == (5, 7)
+    assert "fc3" not in params
+    expected = load_weights(small_model(), save(small_state()))["params"]
+    np.testing.assert_array_equal(params["fc2"]["kernel"], expected["fc2"]["kernel"])
 
 
 def test_two_entries_for_one_place_are_refused(save):
