@@ -90,9 +90,10 @@ def joined_schedule(phases: Sequence[Phase]) -> optax.Schedule:
 
 
 def highest_rate(phase: Phase) -> float:
-    """Compute the highest learning rate of a phase's schedule."""
+    """Compute the highest learning rate of a phase's schedule, to six digits."""
     steps = jnp.arange(phase.last - phase.first)
-    return float(jax.vmap(lambda step: jnp.asarray(phase.schedule(step), jnp.float32))(steps).max())
+    rates = jax.vmap(lambda step: jnp.asarray(phase.schedule(step), jnp.float32))(steps)
+    return float(f"{rates.max():.6g}")
 
 
 def _make_phase(
