@@ -241,7 +241,7 @@ def test_stages_that_do_not_fit_are_told(recipe, in_stages):
 
 
 def test_another_number_of_classes_is_told_in_a_sentence(recipe, tmp_path):
-    sources = [data.array_source(*scans(20, classes=4), name=name) for name in "ab"]
+    sources = [data.array_source(*scans(60, classes=4), name=name) for name in "ab"]
     more = data.make_dataset(*sources, name="scans")
     there, here = ({"recipe": describe(replace(recipe, data=d))} for d in (recipe.data, more))
     with rundir.opened_run(tmp_path / "run", there, resume=False, overwrite=False):
@@ -261,4 +261,4 @@ def test_a_range_of_rates_is_that_of_the_first_stage(in_stages):
     first = replace(in_stages, stages=(HEAD,), epochs=1)
     rates, alone = (range_test(recipe, steps=10) for recipe in (in_stages, first))
     np.testing.assert_array_equal(rates.losses, alone.losses)
-    assert len(rates.rates) == 10
+    np.testing.assert_array_equal(rates.rates, alone.rates)

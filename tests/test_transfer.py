@@ -129,6 +129,13 @@ def test_what_is_frozen_has_no_gradient():
     backward = jax.make_jaxpr(step)(state, batch_of()).jaxpr
     forward = jax.make_jaxpr(MODEL.apply)(state.variables, batch_of()["image"]).jaxpr
     assert operations(backward) == operations(forward) + 1
+    # Nor are its statistics averaged over devices, which of three would change a last bit.
+    several = jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name="data")
+    batches = jax.tree.map(lambda array: np.stack([array] * 3), batch_of())
+    mapped, (after, _) = jax.make_jaxpr(several, return_shape=True)(state, batches)
+    same = [out in mapped.jaxpr.invars for out in mapped.jaxpr.outvars]
+    same = jax.tree.unflatten(jax.tree.structure(after), same[: len(jax.tree.leaves(after))])
+    assert all(jax.tree.leaves(same.batch_stats))
     assert operations(jax.make_jaxpr(make_train_step(MODEL, TX))(state_of(), batch_of()).jaxpr) > (
         2 * operations(forward)
     )
@@ -139,8 +146,9 @@ def test_a_hundred_steps_leave_what_is_frozen_to_the_bit():
     stage = Stage("middle", 1, (("*/bias", 0.0), ("layer2", 0.5), ("head", 1.0)))
     trained, tx = trained_in(stage, MODEL, image_shape=SHAPE), optim.adamw(1e-2)
     before = state_of(tx=tx, trained=trained)
-    step = jax.jit(make_train_step(MODEL, tx, trained=trained))
-    after = before
+    # The variables to start from are the caller's, though a step takes over its state's memory.
+    after = state_of(tx=tx, trained=trained, variables=before.variables)
+    step = jax.jit(make_train_step(MODEL, tx, trained=trained), donate_argnums=0)
     for seed in range(100):
         after, _ = step(after, batch_of(seed))
     kernels = {"conv1/kernel", "conv2/kernel", "bn1/scale", "bn2/scale"}
@@ -207,6 +215,9 @@ def test_a_frozen_backbone_computes_the_features_that_evaluation_does():
             f"layer{k}_0/Dropout_0" for k in (1, 2, 3)
         }),
         ("resnet18", Stage("", 1, (("*", 1.0),)), set()),
+        ("vit_tiny_patch16", Stage("", 1, (("blocks.1", 1.0), ("head", 1.0))), {
+            "blocks_0/Dropout_0", "blocks_0/Dropout_1"  # the last one before what is trained
+        }),
     ],
 )  # fmt: skip
 def test_dropout_is_off_where_features_are_frozen(name, stage, off):

@@ -96,3 +96,20 @@ def test_a_network_of_yours():
     }
     shapes = jax.eval_shape(Whole().init, jax.random.key(0), jax.numpy.ones((1, 8, 8, 3)))
     assert sum(map(len, groups.values())) == len(jax.tree.leaves(shapes))
+
+
+def test_a_stage_with_a_parameter_of_its_own():
+    class Scaled(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return self.param("gamma", nn.initializers.ones, ()) * layers.Conv(2, name="conv")(x)
+
+    class Whole(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train=False):
+            x = mark(self, "stages.0", Scaled(name="stages_0")(layers.Conv(2, name="entry")(x)))
+            return layers.Dense(3, name="out")(x.mean((1, 2)))
+
+    groups = parameter_groups(Whole(), image_shape=(8, 8, 3))
+    assert groups["stem"] == ("entry/bias", "entry/kernel")
+    assert "stages_0/gamma" in groups["stages.0"]
