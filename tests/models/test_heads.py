@@ -131,7 +131,10 @@ def test_saved_and_loaded_it_predicts_the_same(name, hidden, tmp_path):
 
 
 def test_of_a_convolution_s_input_the_average_is_embedded():
-    model, images = small_model("squeezenet1_1"), small_images("squeezenet1_1", count=2)
+    model, images = (
+        small_model("squeezenet1_1"),
+        jax.random.normal(jax.random.key(0), (2, 47, 47, 3)),
+    )
     variables = drawn(model, images.shape[1:])
     features = jax.jit(lambda v, x: embed(model, v, x))(variables, images)
     expected = logits_of(model.clone(num_classes=0), variables, images)
