@@ -16,6 +16,7 @@ from cnn_jax.data.source import ArraySource, Subset
 from cnn_jax.embeddings import embeddings
 from cnn_jax.errors import InputError
 from cnn_jax.head_training import train_head
+from cnn_jax.layers import Dense
 from cnn_jax.linear_probe import linear_probe
 from cnn_jax.losses import cross_entropy
 from cnn_jax.models import create_model
@@ -160,6 +161,18 @@ def test_a_hidden_head_learns_what_no_linear_one_can():
     assert (again.epoch, again.accuracy) == (validated.epoch, None)
     probe = linear_probe(features[0], labels[0])
     assert np.mean(probe(features[1]).argmax(1) == labels[1]) < 0.8
+
+
+def test_every_step_drops_other_features():
+    """A row of the kernel has a gradient where its feature was kept: one half, of two steps 3/4."""
+    head, ones = FeatureHead(Dense(2), drop_rate=0.5), np.ones((1, 400))
+    params = head.init(jax.random.key(0), jnp.asarray(ones))["params"]
+    for epochs, share in ((1, 0.5), (2, 0.75)):
+        trained = train_head(
+            head, params, ones, np.array([0]), optimizer=optim.sgd, epochs=epochs
+        ).params
+        changed = np.any(np.asarray(trained["kernel"] != params["kernel"]), axis=1)
+        assert changed.mean() == pytest.approx(share, abs=0.1)
 
 
 def clouds(count: int = 90, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

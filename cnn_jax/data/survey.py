@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -181,4 +182,5 @@ def _keep(path: Path, listing: Listing, seen: Survey) -> None:
             np.savez(file, key=_key(listing), problems=json.dumps(seen.problems), **_arrays(seen))
         os.replace(temporary, path)
     except OSError:
-        temporary.unlink(missing_ok=True)  # seen again the next time
+        with suppress(OSError):  # seen again the next time
+            temporary.unlink(missing_ok=True)

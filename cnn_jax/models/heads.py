@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_jax import layers
 from cnn_jax.errors import InputError
-from cnn_jax.models.hidden_head import HiddenHead, WithHiddenHead
+from cnn_jax.models.hidden_head import NAME, HiddenHead, WithHiddenHead
 from cnn_jax.weights.shapes import (
     default_image_shape,
     head_paths,
@@ -91,12 +91,17 @@ def replace_head(
     num_classes: int,
     hidden: int | None = None,
     drop_rate: float = 0.5,
+    zero: bool = False,
     image_shape: Sequence[int] | None = None,
 ) -> tuple[nn.Module, dict]:
     """Give a network a new head, for other classes.
 
     Without `hidden`, it is the family's own with other outputs; so are auxiliary heads. With it,
     it is Dense-ReLU-Dropout-Dense, and auxiliary heads are left out.
+
+    With `zero`, all classes are equally probable at first, as in Kolesnikov et al. 2020, "Big
+    Transfer": families draw for their 1,000 classes, and with few some begin far from that (of
+    EfficientNet-Lite0 with ten, logits up to 18).
 
     Args:
         model: one of the zoo, or a module of your own with a field `num_classes`, for which 0
@@ -106,6 +111,8 @@ def replace_head(
         num_classes: outputs of the new head, at least 1.
         hidden: units of the hidden layer; None for none.
         drop_rate: dropout after the hidden layer.
+        zero: whether the layer that makes the logits begins at 0; not where a ReLU follows it, as
+            in SqueezeNet, through which it would get no gradient.
         image_shape: of one image, [H, W, C]; as the model's fields say by default.
 
     Returns:
@@ -133,6 +140,12 @@ def replace_head(
     else:
         new = WithHiddenHead(backbone.clone(num_classes=0), num_classes, hidden, drop_rate)
     fresh = _fresh(new, image, key)
+    if zero and _head(new, image).direct:
+        hidden_layer = ("params", NAME, "fc1")
+        fresh = {
+            path: leaf if path[:3] == hidden_layer else jnp.zeros_like(leaf)
+            for path, leaf in fresh.items()
+        }
     flat = flatten_dict(dict(variables))
     kept = variable_shapes(new, image).keys() - fresh.keys()
     absent = sorted(kept - flat.keys())

@@ -40,6 +40,13 @@ def test_the_pixels_are_those_of_a_cache(tmp_path, image_size, packed):
     assert again.train.fingerprint == streamed.train.fingerprint
 
 
+def test_streaming_needs_no_place_to_write(tmp_path):
+    root = folder(tmp_path / "pets", {"cat": 9, "dog": 8})
+    (tmp_path / "file").touch()
+    loaded = data.load(root, stream=True, cache_dir=tmp_path / "file", test=4, validation=3)
+    assert len(loaded.train) == 10
+
+
 def test_what_cannot_be_decoded_is_known_beforehand(tmp_path):
     root = folder(tmp_path, {"cat": 9, "dog": 8}, size=(30, 40))
     save(root / "dog" / "long.png", np.zeros((2, 300, 3), np.uint8))

@@ -105,6 +105,36 @@ def test_the_head_is_what_num_classes_0_leaves_out_and_on_features_it_is_the_net
     assert str(together) == str(whole)
 
 
+@pytest.mark.parametrize("hidden", [None, 4])
+@pytest.mark.parametrize("name", ["mlp_512_256", "squeezenet1_1"])
+def test_a_head_that_begins_at_zero_can_be_trained(name, hidden):
+    """As many hidden units as classes, to be told apart by their place alone."""
+    model, image = small_model(name), small_images(name).shape[1:]
+    new, variables = replace_head(
+        model,
+        drawn(model, image),
+        jax.random.key(0),
+        num_classes=4,
+        hidden=hidden,
+        zero=True,
+        image_shape=image,
+    )
+    if (name, hidden) == ("squeezenet1_1", None):
+        assert np.asarray(get_head(new, variables, image_shape=image)["kernel"]).any()
+        return
+    head = feature_head(new, image_shape=image)
+    params = get_head(new, variables, image_shape=image)
+    features = jnp.ones((2, 512 if name == "squeezenet1_1" else 256))
+
+    def loss(params):
+        return -jax.nn.log_softmax(head.apply({"params": params}, features))[:, 0].mean()
+
+    value, gradient = jax.value_and_grad(loss)(params)
+    assert value == pytest.approx(np.log(4))
+    last = gradient if hidden is None else gradient["fc2"]
+    assert np.asarray(last["kernel"]).any()
+
+
 @pytest.mark.parametrize(
     ("name", "hidden"),
     [("mlp_512_256", None), ("squeezenet1_1", None), ("simple_cnn", 5), ("vit_tiny_patch16", 5)],
@@ -131,7 +161,10 @@ def test_saved_and_loaded_it_predicts_the_same(name, hidden, tmp_path):
 
 
 def test_of_a_convolution_s_input_the_average_is_embedded():
-    model, images = small_model("squeezenet1_1"), small_images("squeezenet1_1", count=2)
+    model, images = (
+        small_model("squeezenet1_1"),
+        jax.random.normal(jax.random.key(0), (2, 47, 47, 3)),
+    )
     variables = drawn(model, images.shape[1:])
     features = jax.jit(lambda v, x: embed(model, v, x))(variables, images)
     expected = logits_of(model.clone(num_classes=0), variables, images)
