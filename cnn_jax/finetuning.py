@@ -15,16 +15,15 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax import augment, losses, models, optim, schedules, transfer
-from cnn_jax.data import Dataset
-from cnn_jax.data.imbalance import balanced_weights, class_counts
+from cnn_jax.data import TEST_FRACTION, Dataset
+from cnn_jax.data.imbalance import balanced_weights, check_class_sizes, class_counts
 from cnn_jax.data.inspection import Inspection
 from cnn_jax.data.statistics import Normalization
 from cnn_jax.errors import InputError, nearest
-from cnn_jax.models.heads import get_head, put_head, replace_head
+from cnn_jax.models.heads import replace_head
 from cnn_jax.plateau import stop_early
 from cnn_jax.recipe import Recipe, staged
 from cnn_jax.weights import load_weights
@@ -44,6 +43,8 @@ _SHOWN = 20_000
 _STEPS_TO_MOVE_STATISTICS = 1_000
 # Training images from which fine-tuning takes hours without an accelerator.
 _MANY = 10_000
+# Images that are few to hold some out of.
+_FEW = 1_000
 # Enlarged by more, images show no more detail.
 _LARGEST_ENLARGEMENT = 4
 
@@ -167,15 +168,15 @@ def choose(
     """
     if accelerated is None:
         accelerated = jax.default_backend() != "cpu"
-    counts = found.counts["train"]
-    images, splits = int(counts.sum()), found.counts
-    held_out = 0.2 if images < 1000 else 0.1
-    validation = Choice(
-        held_out,
-        "few images: of fewer held out, accuracy is a guess" if images < 1000 else "enough to tell",
-    )
+    splits = found.counts
+    labelled = int(splits["train"].sum())
+    validation = Choice(0.1, f"a tenth of {labelled:,} images tells enough")
+    if labelled < _FEW:
+        validation = Choice(0.2, f"of {labelled:,} images a tenth tells too little")
     if "validation" in splits:
         validation = Choice(0, "there is a folder of them")
+    of_test = 0 if "test" in splits else TEST_FRACTION
+    images = round(labelled * (1 - of_test) * (1 - validation.value))
     epochs = int(np.clip(round(_SHOWN / images), 4, 12))
     batch_size = int(2 ** np.clip(math.floor(math.log2(max(images, 8) / 8)), 3, 6))
     heavy = images >= _MANY and not accelerated
@@ -280,19 +281,16 @@ def finetuning_recipe(
         The recipe.
 
     Raises:
-        InputError: there is no such strategy, or the weights cannot be read or do not fit.
+        InputError: there is no such strategy, a class has one image only, or the weights cannot be
+            read or do not fit.
     """
     if strategy not in STRATEGIES:
         raise InputError(f"`strategy` (={strategy!r}) is unknown: {nearest(strategy, STRATEGIES)}")
+    check_class_sizes(data)
     shape, key = data.image_shape, jax.random.key(seed)
     model, variables = start.network(data.num_classes, shape[:2], key)
-    if hidden is not None:
-        new = {"num_classes": data.num_classes, "hidden": hidden, "image_shape": shape}
-        model, variables = replace_head(model, variables, key, **new)
-    else:
-        # Of zeros (Kolesnikov et al. 2020, "Big Transfer", section 3.3), which favour no class.
-        zeros = jax.tree.map(jnp.zeros_like, get_head(model, variables, image_shape=shape))
-        variables = put_head(model, variables, zeros, image_shape=shape)
+    new = {"num_classes": data.num_classes, "hidden": hidden, "image_shape": shape}
+    model, variables = replace_head(model, variables, key, zero=True, **new)
     loss = losses.cross_entropy
     if balance:
         weights = balanced_weights(class_counts(data.train.labels, data.num_classes))

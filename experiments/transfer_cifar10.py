@@ -32,7 +32,7 @@ from cnn_jax.data import Dataset
 from cnn_jax.data.statistics import Normalization
 from cnn_jax.embeddings import embeddings
 from cnn_jax.linear_probe import LinearProbe, linear_probe
-from cnn_jax.models.heads import get_head, put_head, replace_head
+from cnn_jax.models.heads import put_head, replace_head
 from cnn_jax.neighbours import nearest_neighbours
 from cnn_jax.predict import Classifier, pretrained_classifier
 from cnn_jax.recipe import staged
@@ -131,11 +131,13 @@ def recipes(
     key = jax.random.key(0)
     shape = {"image_shape": data.image_shape}
     model, variables = replace_head(
-        classifier.model, classifier.variables, key, num_classes=data.num_classes, **shape
+        classifier.model,
+        classifier.variables,
+        key,
+        num_classes=data.num_classes,
+        zero=True,
+        **shape,
     )
-    # Of zeros (Kolesnikov et al. 2020, "Big Transfer", section 3.3), which favour no class.
-    zeros = jax.tree.map(np.zeros_like, get_head(model, variables, **shape))
-    variables = put_head(model, variables, zeros, **shape)
     recipe = Recipe(
         model=model,
         data=data,

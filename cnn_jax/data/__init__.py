@@ -36,7 +36,7 @@ __all__ = [
     "make_dataset",
 ]
 
-DIGITS_TEST_FRACTION = 0.2
+TEST_FRACTION = 0.2
 FASHION_MNIST_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -47,7 +47,7 @@ def load(
     name: str | Path,
     *,
     validation: float | int = 0.1,
-    test: float | int = DIGITS_TEST_FRACTION,
+    test: float | int = TEST_FRACTION,
     split_seed: int = 0,
     class_names: tuple[str, ...] | None = None,
     data_dir: str | Path | None = None,
@@ -154,7 +154,7 @@ def make_dataset(
     name: str = "arrays",
     class_names: tuple[str, ...] | None = None,
     validation: float | int = 0.1,
-    test_size: float | int = DIGITS_TEST_FRACTION,
+    test_size: float | int = TEST_FRACTION,
     split_seed: int = 0,
     arguments: dict | None = None,
 ) -> Dataset:
