@@ -126,7 +126,7 @@ def recipes(
         classifier: the network and its weights.
         probe: the head that fine-tuning begins with: one drawn at random would first spoil what
             it stands on (Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features").
-        epochs: of each; gradual unfreezing takes one for each group of the network, at least.
+        epochs: of each; gradual unfreezing takes one for each group, of at most six from the head.
     """
     key = jax.random.key(0)
     shape = {"image_shape": data.image_shape}
@@ -151,7 +151,7 @@ def recipes(
     )
     probed = put_head(model, variables, probe.head, **shape)
     full = fine_tuning(model, epochs, last=1.0, before=0.3, **shape)
-    gradual = gradual_unfreezing(model, 1, decay=0.8, **shape)
+    gradual = gradual_unfreezing(model, 1, decay=0.8, groups=min(epochs, 6), **shape)
     return {
         "feature extraction": staged(recipe, feature_extraction(epochs), initial=variables),
         "full fine-tuning": staged(recipe, full, initial=probed),
