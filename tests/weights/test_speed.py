@@ -36,6 +36,10 @@ def test_a_resnet50(tmp_path):
 
     ours()  # jax's own start
     # In turn, and the best of each: other work on the machine then meets both.
-    times = [(_seconds(reference), _seconds(ours)) for _ in range(8)]
-    best_reference, best_ours = (min(column) for column in zip(*times, strict=True))
-    assert best_ours < 2 * best_reference, f"{best_ours:.3f} s against {best_reference:.3f} s"
+    best_reference = best_ours = np.inf
+    for _ in range(8):
+        best_reference = min(best_reference, _seconds(reference))
+        best_ours = min(best_ours, _seconds(ours))
+        if best_ours < 2 * best_reference:
+            return
+    pytest.fail(f"{best_ours:.3f} s against {best_reference:.3f} s")
