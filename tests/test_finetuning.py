@@ -18,7 +18,7 @@ from cnn_jax.data.inspection import inspect_data
 from cnn_jax.errors import InputError
 from cnn_jax.finetune_command import STRATEGIES as OFFERED
 from cnn_jax.finetuning import STRATEGIES, at_size, choose, finetuning_recipe, starting_point
-from cnn_jax.recipe import check
+from cnn_jax.recipe import check, describe
 from cnn_jax.steps import normalize, to_float
 
 
@@ -116,6 +116,9 @@ def test_the_recipe_of_a_strategy(strategy, tmp_path, weights):
     jax.tree.map(np.testing.assert_array_equal, mine, theirs)
     assert not np.any(recipe.initial["params"]["linear"]["kernel"])
     assert recipe.normalization.mean == start.preprocessing.mean
+    # Made anew for a resumption, it is the same recipe.
+    again = finetuning_recipe(data, start, strategy=strategy, epochs=4, statistics="none")
+    assert describe(again) == describe(recipe)
 
 
 def test_rare_classes_weigh_more(tmp_path, weights):
@@ -168,6 +171,17 @@ def test_from_a_folder_to_a_prediction_elsewhere(tmp_path, weights):
     )
     logits = classifier.model.apply(classifier.variables, image)
     assert best["probability"] == pytest.approx(float(jax.nn.softmax(logits)[0, 0]), abs=0.05)
+
+    # The run is a start for other photographs.
+    start = starting_point(tmp_path / "elsewhere")
+    assert start.preprocessing == classifier.preprocessing
+    others = photographs(tmp_path / "others", counts=(9, 9, 9), size=(32, 32))
+    recipe = finetuning_recipe(
+        load_data(others, preprocessing=at_size(start, 32)), start, hidden=16, batch_size=4
+    )
+    check(recipe)
+    there, here = classifier.variables["params"], recipe.initial["params"]
+    jax.tree.map(np.testing.assert_array_equal, here["layer1_0"], there["layer1_0"])
 
 
 def test_probe_tells_what_the_features_are_worth(tmp_path, weights):
