@@ -70,6 +70,9 @@ def _read(data: memoryview) -> dict[str, np.ndarray]:
         if archive.names and all(name.endswith(".npy") for name in archive.names):
             return read_npz(archive)
         raise Malformed("it is a zip archive of neither PyTorch nor NumPy")
+    # Before the pickles: the length of the header, which comes first, may begin like one.
+    if head[4:9] == b"\0\0\0\0{":
+        return read_safetensors(data)
     if head[:1] == b"\x80":
         return read_torch_legacy(data)
     if head[8:9] == b"{":

@@ -144,3 +144,17 @@ def test_uncompressed_arrays_are_read_in_place(tmp_path):
         archive.writestr("a.npy", buffer.getvalue())
     array = read_file(tmp_path / "w.npz")["a"]
     assert not array.flags.owndata and not array.flags.writeable
+
+
+def test_a_safetensors_whose_first_byte_is_a_pickles(tmp_path):
+    """The length of the header comes first, and every 32nd begins with the byte of a pickle."""
+    safetensors = pytest.importorskip("safetensors.numpy")
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    for extra in range(0, 256):
+        path, name = tmp_path / "w.safetensors", "x" * (1 + extra)
+        safetensors.save_file({name: array}, path)
+        if path.read_bytes()[:1] == b"\x80":
+            break
+    else:
+        pytest.fail("no such header was made")
+    np.testing.assert_array_equal(read_file(path)[name], array)
