@@ -2,7 +2,11 @@
 
     python experiments/frozen_backbone_speed.py
 
-Milliseconds a step, the median of alternating steps at a batch of 16:
+A step of each in turns, at a batch of 16 images of 128x128; the head is a linear one. On 2 CPU
+cores that were busy with other work, the median of 20 steps each (and of another run):
+
+    efficientnet_lite0   913 ms full, 135 ms frozen: 6.8 times faster (6.5)
+    resnet18             520 ms full, 134 ms frozen: 3.9 times faster (3.5)
 """
 
 import statistics
@@ -47,7 +51,7 @@ def make_steps(name: str, size: int) -> dict:
     return made
 
 
-def measure(name: str, size: int, *, rounds: int = 20) -> dict[str, float]:
+def measure(name: str, size: int, *, rounds: int) -> dict[str, float]:
     """Time both kinds of steps, one after the other.
 
     Args:
@@ -70,10 +74,10 @@ def measure(name: str, size: int, *, rounds: int = 20) -> dict[str, float]:
     return {kind: statistics.median(each) for kind, each in times.items()}
 
 
-def main() -> None:
-    """Print a line for each model."""
+def main(*, rounds: int = 20) -> None:
+    """Print a line for each model, of so many steps of each kind."""
     for name, size in MODELS:
-        found = measure(name, size)
+        found = measure(name, size, rounds=rounds)
         ratio = found["full"] / found["frozen"]
         print(
             f"{name:<20} {size} px  full {found['full']:7.1f}  frozen {found['frozen']:7.1f}  "

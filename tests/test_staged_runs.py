@@ -156,19 +156,19 @@ def test_the_best_may_be_of_an_earlier_stage(recipe, tmp_path):
 
 
 def test_stopping_early_ends_a_stage_and_not_the_run(recipe, tmp_path, monkeypatch):
-    """A first stage that learns nothing ends after 3 of 5 epochs; then comes the second."""
+    """A first stage that learns nothing ends after 3 of 5 epochs; then, or when the run is
+    continued just there, comes the second.
+    """
     stages = (Stage("idle", 5, (("head", 1e-12),)), Stage("all", 2, (("*", 1.0),)))
     stopping = partial(stop_early, patience=2, min_delta=0.2)
     recipe = staged(replace(recipe, stopping=stopping, monitor="train_loss"), stages)
-    result = run(recipe, tmp_path / "run", quiet=True)
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        stop_at(patched, 17)
+        run(recipe, tmp_path / "run", quiet=True)
+    result = run(recipe, tmp_path / "run", quiet=True, resume=True)
     assert [record["epoch"] for record in result.history] == [1, 2, 3, 6, 7]
     assert [record["step"] for record in result.history] == [6, 12, 17, 34, 40]
     assert not result.figures["stopped_early"]
-    with monkeypatch.context() as patched, pytest.raises(Interrupted):
-        stop_at(patched, 17)
-        run(recipe, tmp_path / "stopped", quiet=True)
-    run(recipe, tmp_path / "stopped", quiet=True, resume=True)
-    assert figures(tmp_path / "run") == figures(tmp_path / "stopped")
 
 
 def test_a_run_begins_with_the_variables_given(recipe, tmp_path):
@@ -182,9 +182,8 @@ def test_a_run_begins_with_the_variables_given(recipe, tmp_path):
     described = describe(recipe)["initial"]
     assert set(described) == {"arrays", "sha256"}
     assert described["arrays"] == 4
-    for name in ("one", "two"):
-        loaded = run(recipe, tmp_path / name, quiet=True).state.params
-        assert changed(variables["params"], loaded) == {"fc2/bias", "fc2/kernel"}
+    after = run(recipe, tmp_path / "one", quiet=True).state.params
+    assert changed(variables["params"], after) == {"fc2/bias", "fc2/kernel"}
     changed_a_bit = jax.tree.map(jnp.copy, variables)
     changed_a_bit["params"]["fc1"]["bias"] += 1e-3
     with pytest.raises(InputError, match=r"another recipe \(initial.sha256: [0-9a-f]+ there, "):

@@ -1,4 +1,4 @@
-"""The experiments that measure the speed of data and augmentation, shrunk: they run and tell."""
+"""The experiments that measure speeds, shrunk: they run and tell."""
 
 import re
 import zipfile
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from experiments import augmentation_speed, loader_speed
+from experiments import augmentation_speed, frozen_backbone_speed, loader_speed
 
 
 def told(command, *arguments) -> str:
@@ -60,3 +60,10 @@ def test_what_is_timed_is_augmented(kind):
     batches = augmentation_speed.torch_batches(kind, images, batch_size=4, workers=0)
     ((theirs, _),) = list(batches)
     assert tuple(theirs.shape) == (4, 3, 16, 16)
+
+
+def test_a_frozen_backbone(monkeypatch, capsys):
+    monkeypatch.setattr(frozen_backbone_speed, "MODELS", (("mlp", 8),))
+    frozen_backbone_speed.main(rounds=1)
+    told = capsys.readouterr().out
+    assert re.search(r"mlp +8 px  full +[\d.]+  frozen +[\d.]+ +[\d.]+ times faster", told)
