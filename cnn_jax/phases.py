@@ -133,6 +133,9 @@ def _make_phase(
         last=last,
         schedule=schedule,
         train_step=layout.compile_step(step),
-        fresh_state=lambda: placed(fresh, jax.random.key(recipe.seed), recipe.initial),
+        # From the host, as the variables given may lie on other devices than the run.
+        fresh_state=lambda: placed(
+            fresh, jax.random.key(recipe.seed), jax.device_get(recipe.initial)
+        ),
         begin=begin,
     )

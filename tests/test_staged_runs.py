@@ -26,7 +26,7 @@ from cnn_jax.recipe import check, describe, staged
 from cnn_jax.train import make_engine, run
 from cnn_jax.trained import load_run
 from cnn_jax.transfer import Stage
-from tests.conftest import scans
+from tests.conftest import python, scans
 from tests.test_transfer import HEAD, MODEL, SHAPE, changed, flat
 
 
@@ -261,3 +261,28 @@ def test_a_range_of_rates_is_that_of_the_first_stage(in_stages):
     rates, alone = (range_test(recipe, steps=10) for recipe in (in_stages, first))
     np.testing.assert_array_equal(rates.losses, alone.losses)
     np.testing.assert_array_equal(rates.rates, alone.rates)
+
+
+ELSEWHERE = """
+import jax, jax.numpy as jnp
+from cnn_jax import Recipe, create_model, load_data, transfer
+from cnn_jax.recipe import staged
+from cnn_jax.train import run
+model = create_model("mlp", num_classes=10, widths=(8,))
+variables = model.init(jax.random.key(0), jnp.ones((1, 8, 8, 1)))
+recipe = Recipe(model=model, data=load_data("digits", test=1500), batch_size=64)
+stages = transfer.feature_extraction(1) + (transfer.Stage("all", 1, (("*", 1.0),)),)
+initial = jax.device_put(variables, jax.devices()[1])
+for mode in ("jit", "pmap"):
+    result = run(staged(recipe, stages, initial=initial), mode, quiet=True, mode=mode)
+    print(*(record["train_loss"] for record in result.history))
+"""
+
+
+def test_several_devices_begin_with_variables_of_one(tmp_path):
+    flags = "--xla_force_host_platform_device_count=2"
+    done = python("-c", ELSEWHERE, cwd=tmp_path, xla_flags=flags, JAX_PLATFORMS="cpu")
+    assert done.returncode == 0, done.stderr
+    losses = np.array([line.split() for line in done.stdout.splitlines()], float)
+    assert losses.shape == (2, 2)
+    np.testing.assert_allclose(*losses, rtol=1e-5)
