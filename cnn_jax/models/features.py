@@ -9,12 +9,15 @@ from flax.traverse_util import flatten_dict
 from cnn_jax.errors import InputError
 
 _COLLECTION = "features"
+# What is added to the maps of stages: gradients with respect to it are those of the maps.
+SHIFTS = "shifts"
 
 
 def mark(module: nn.Module, name: str, x: jax.Array, *, collection: str = _COLLECTION) -> jax.Array:
     """Keep the output of a stage for `extract_features`, or logits of an auxiliary head.
 
     Costs nothing unless the collection is asked for, with `apply(..., mutable=[collection])`.
+    Where the variables have something under `SHIFTS` for the stage, it is added to the output.
 
     Args:
         module: the model, in its `__call__`.
@@ -23,8 +26,10 @@ def mark(module: nn.Module, name: str, x: jax.Array, *, collection: str = _COLLE
         collection: "features", or "auxiliary" for the logits of auxiliary heads.
 
     Returns:
-        `x`.
+        `x`, or the shifted one.
     """
+    if module.has_variable(SHIFTS, name):
+        x = x + module.get_variable(SHIFTS, name)
     # Not `sow`: a stage may carry the name of a child, and `init` would return the maps.
     if module.is_mutable_collection(collection) and not module.is_initializing():
         module.put_variable(collection, name, x)

@@ -141,7 +141,10 @@ class VisionTransformer(nn.Module):
         for index, rate in enumerate(np.linspace(0, self.drop_path_rate, self.depth).tolist()):
             block = EncoderBlock(self.heads, rate, self.dtype, name=f"blocks_{index}")
             tokens = block(tokens, train=train)
-            mark(self, f"blocks.{index}", tokens[:, 1:].reshape(patches.shape))
+            grid = tokens[:, 1:].reshape(patches.shape)
+            marked = mark(self, f"blocks.{index}", grid)
+            if marked is not grid:  # shifted
+                tokens = jnp.concatenate([tokens[:, :1], marked.reshape(tokens[:, 1:].shape)], 1)
         x = layers.LayerNorm(dtype=self.dtype, name="norm")(tokens)[:, 0]
         if not self.num_classes:
             return x
