@@ -14,6 +14,7 @@ from cnn_jax import __version__, models
 from cnn_jax.augment_command import draw_augmented
 from cnn_jax.data_command import inspect_images
 from cnn_jax.errors import InputError
+from cnn_jax.finetune_command import finetune, probe
 from cnn_jax.predict_command import predict_images
 from cnn_jax.recipe_options import data_options, load, run_options
 from cnn_jax.train_command import (
@@ -82,7 +83,8 @@ def evaluate_run(run: Path, data: str | None) -> None:
 
 
 for command in (
-    train, overfit, find_rate, draw_schedule, inspect_images, draw_augmented, predict_images,
+    train, finetune, probe, overfit, find_rate, draw_schedule, inspect_images, draw_augmented,
+    predict_images,
 ):  # fmt: skip
     cnn_jax.add_command(command)
 

@@ -90,9 +90,10 @@ def joined_schedule(phases: Sequence[Phase]) -> optax.Schedule:
 
 
 def highest_rate(phase: Phase) -> float:
-    """Compute the highest learning rate of a phase's schedule."""
+    """Compute the highest learning rate of a phase's schedule, to six digits."""
     steps = jnp.arange(phase.last - phase.first)
-    return float(jax.vmap(lambda step: jnp.asarray(phase.schedule(step), jnp.float32))(steps).max())
+    rates = jax.vmap(lambda step: jnp.asarray(phase.schedule(step), jnp.float32))(steps)
+    return float(f"{rates.max():.6g}")
 
 
 def _make_phase(
@@ -119,9 +120,7 @@ def _make_phase(
         return jax.jit(function, out_shardings=shardings)(*inputs)
 
     def begin(state: TrainState) -> TrainState:
-        # Copied: an average of the parameters must not share the memory that steps take over.
-        part = trained_part(state.params, trained)
-        opt_state = placed(lambda part: tx.init(jax.tree.map(jnp.copy, part)), part)
+        opt_state = placed(tx.init, trained_part(state.params, trained))
         return state.replace(
             step=jax.device_put(np.int32(first), state.step.sharding),
             rate=jax.device_put(np.float32(1), state.rate.sharding),

@@ -83,29 +83,23 @@ class Reporter:
             rows: the plan. Neighbouring groups that learn alike share a line.
         """
         table = Table(title="What is trained when", title_justify="left")
-        for heading in ("stage", "epochs", "groups", "trained", "learning rate", "statistics"):
-            left = heading in ("stage", "groups", "statistics")
-            table.add_column(heading, justify="left" if left else "right")
+        for heading in ("stage", "trained", "rate", "statistics"):
+            table.add_column(heading, justify="right" if heading in ("trained", "rate") else "left")
         for stage, of_stage in itertools.groupby(rows, lambda row: row.stage):
             of_stage = list(of_stage)
             trained = sum(row.parameters for row in of_stage if row.trained)
-            total = sum(row.parameters for row in of_stage)
-            share = f"{trained:,} of {total:,}"
-            table.add_row(stage, str(of_stage[0].epochs), "", share, "", "", style="bold")
+            total, epochs = sum(row.parameters for row in of_stage), of_stage[0].epochs
+            heading = f"{stage}, {epochs} epoch{'s' * (epochs > 1)}"
+            table.add_row(heading, f"{trained:,} of {total:,}", style="bold")
             for (rate, moving), alike in itertools.groupby(
                 of_stage, lambda row: (row.learning_rate, row.statistics)
             ):
                 alike = list(alike)
-                names = dict.fromkeys(row.group for row in alike)
-                first, *_, last = [*names] * 2
-                table.add_row(
-                    "",
-                    "",
-                    first if len(names) == 1 else f"{first} to {last}",
-                    f"{sum(row.parameters for row in alike):,}" if rate else "frozen",
-                    f"{rate:.3g}" if rate else "-",
-                    moving,
-                )
+                groups = " to ".join(dict.fromkeys((alike[0].group, alike[-1].group)))
+                size = f"{sum(row.parameters for row in alike):,}" if rate else "frozen"
+                shown = "" if moving == "none" else moving
+                table.add_row(f"  {groups}", size, f"{rate:.3g}" if rate else "", shown)
+            table.add_section()
         self._console.print(table)
 
     def advance(self, step: int, tally: Tally, images_per_second: float) -> None:

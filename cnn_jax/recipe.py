@@ -295,10 +295,10 @@ def _check_initial(initial: dict | None, variables: dict) -> None:
         return
     there, needed = (flatten_dict(dict(tree), sep="/") for tree in (initial, variables))
     remedy = "pass what `load_weights` or `replace_head` gives for this model"
-    for path in [*needed, *there]:
+    for path in [*sorted(needed), *sorted(there)]:
         if path not in there or path not in needed:
-            word = "lacks" if path in needed else "has, and the model has not,"
-            raise InputError(f"`initial` {word} {path}: {remedy}")
+            word = f"lacks {path}" if path in needed else f"has {path}, which the model has not"
+            raise InputError(f"`initial` {word}: {remedy}")
         if there[path].shape != needed[path].shape:
             raise InputError(
                 f"`initial` has {path} of shape {there[path].shape}, and the model of shape "
@@ -312,6 +312,9 @@ def _check_stages(recipe: Recipe, params: dict) -> None:
         return
     rows = table_of(recipe.optimizer, params) or ()
     staged_parameters(stages, rows, recipe.model, image_shape=image_shape)
+    names = [stage.name for stage in stages]
+    if len(set(names)) < len(names):
+        raise InputError(f"`stages` (={', '.join(names)}) must have different names")
     epochs = sum(stage.epochs for stage in stages)
     if recipe.epochs != epochs:
         raise InputError(

@@ -162,7 +162,15 @@ def _check_ours(workdir: Path) -> bool:
 
 
 def _check_same(workdir: Path, recipe: dict, *, resume: bool) -> None:
-    changes = differences(read_description(workdir)["recipe"], recipe)
+    there = read_description(workdir)["recipe"]
+    names = [each.get("data", {}).get("class_names", []) for each in (there, recipe)]
+    if len(names[0]) != len(names[1]):
+        raise InputError(
+            f"`workdir` (={workdir}) belongs to a run of {len(names[0])} classes, and the data "
+            f"have {len(names[1])} now (only there: {_some(names[0], names[1])}; only here: "
+            f"{_some(names[1], names[0])}): restore the class folders, or choose another directory"
+        )
+    changes = differences(there, recipe)
     if changes:
         raise InputError(
             f"`workdir` (={workdir}) belongs to another recipe ({'; '.join(changes)}): choose "
@@ -173,6 +181,12 @@ def _check_same(workdir: Path, recipe: dict, *, resume: bool) -> None:
             f"`workdir` (={workdir}) already holds a run of this recipe: continue it "
             "(--resume), overwrite it (--overwrite), or choose another directory"
         )
+
+
+def _some(names: Sequence[str], others: Sequence[str]) -> str:
+    """Name some of those that are not among others."""
+    own = [name for name in names if name not in others]
+    return ", ".join(own[:3]) + (f" and {len(own) - 3} more" if len(own) > 3 else "") or "none"
 
 
 def _records(path: Path) -> Iterator[dict]:

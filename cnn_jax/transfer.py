@@ -310,7 +310,7 @@ def _norms_evaluating(
 
 
 def _dropout_off(model: nn.Module, image: tuple[int, ...], owners: set[str]) -> frozenset[str]:
-    """Find the dropout in frozen modules, and, in the others, that before a frozen layer."""
+    """Find the dropout in frozen modules, and in the others what comes before a frozen layer."""
     calls, _ = trace_calls(model, image_shape=image)
     shapes = variable_shapes(model, image)
     parametrised = {"/".join(path[1:-1]) for path in shapes if path[0] == "params"}
@@ -323,7 +323,12 @@ def _dropout_off(model: nn.Module, image: tuple[int, ...], owners: set[str]) -> 
         if not issubclass(call.kind, layers.Dropout):
             continue
         around = call.path.rpartition("/")[0]
-        following = (later.path for later in calls[position:] if later.path in parametrised)
+        inside = f"{around}/" if around else ""
+        following = (
+            later.path
+            for later in calls[position:]
+            if later.path in parametrised and later.path.startswith(inside)
+        )
         if (around and frozen(around)) or next(following, None) not in (*owners, None):
             off.add(call.path)
     return frozenset(off)
