@@ -71,6 +71,20 @@ def embeddings(
         if kept is not None:
             return kept
 
+    features = _compute(model, variables, source, preprocess, batch_size)
+    if not np.isfinite(features).all():
+        raise InputError(
+            f"features of image {np.argmin(np.isfinite(features).all(1))} are not finite: use "
+            "other weights, or float32"
+        )
+    if path is not None:
+        _write(path, features)
+    return features
+
+
+def _compute(
+    model: nn.Module, variables: dict, source: Source, preprocess: Callable, batch_size: int
+) -> np.ndarray:
     @jax.jit
     def features_of(variables, images):
         return embed(model, variables, preprocess(to_float(images))).astype(jnp.float32)
@@ -96,13 +110,6 @@ def embeddings(
             advance(waiting[-1][1])
         for entry in waiting:
             take(*entry)
-    if not np.isfinite(features).all():
-        raise InputError(
-            f"features of image {np.argmin(np.isfinite(features).all(1))} are not finite: use "
-            "other weights, or float32"
-        )
-    if path is not None:
-        _write(path, features)
     return features
 
 

@@ -78,13 +78,7 @@ def train_head(
     1.0
     """
     features, labels = jnp.asarray(features, jnp.float32), jnp.asarray(labels)
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if value < 1:
-            raise InputError(f"`{name}` (={value}) must be at least 1")
-    if features.ndim != 2 or labels.shape != features.shape[:1] or not len(labels):
-        raise InputError(
-            f"`features` {features.shape} and `labels` {labels.shape} must be [N, D] and [N]"
-        )
+    _check(features, labels, epochs=epochs, batch_size=batch_size)
     size = len(labels)
     batch_size = min(batch_size, size)
     steps = math.ceil(size / batch_size)
@@ -95,14 +89,11 @@ def train_head(
     best, lowest = TrainedHead(params, 0, None), math.inf
     opt_state = tx.init(params)
     for epoch in range(1, epochs + 1):
-        first = (epoch - 1) * steps
+        numbers = range((epoch - 1) * steps, epoch * steps)
         positions = np.stack(
-            [
-                batch_positions(seed, step, batch_size=batch_size, size=size)[0]
-                for step in range(first, first + steps)
-            ]
+            [batch_positions(seed, n, batch_size=batch_size, size=size)[0] for n in numbers]
         )
-        params, opt_state = run_epoch(params, opt_state, features, labels, positions, first)
+        params, opt_state = run_epoch(params, opt_state, features, labels, positions, numbers[0])
         if validation is None:
             best = TrainedHead(params, epoch, None)
             continue
@@ -110,6 +101,16 @@ def train_head(
         if value < lowest:
             best, lowest = TrainedHead(params, epoch, float(accuracy)), value
     return best
+
+
+def _check(features: jax.Array, labels: jax.Array, **counts: int) -> None:
+    for name, value in counts.items():
+        if value < 1:
+            raise InputError(f"`{name}` (={value}) must be at least 1")
+    if features.ndim != 2 or labels.shape != features.shape[:1] or not len(labels):
+        raise InputError(
+            f"`features` {features.shape} and `labels` {labels.shape} must be [N, D] and [N]"
+        )
 
 
 def _epoch_runner(head: nn.Module, tx: optax.GradientTransformation, loss: Loss, seed: int):

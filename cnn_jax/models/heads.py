@@ -141,11 +141,7 @@ def replace_head(
         new = WithHiddenHead(backbone.clone(num_classes=0), num_classes, hidden, drop_rate)
     fresh = _fresh(new, image, key)
     if zero and _head(new, image).direct:
-        hidden_layer = ("params", NAME, "fc1")
-        fresh = {
-            path: leaf if path[:3] == hidden_layer else jnp.zeros_like(leaf)
-            for path, leaf in fresh.items()
-        }
+        fresh = _with_zeros(fresh)
     flat = flatten_dict(dict(variables))
     kept = variable_shapes(new, image).keys() - fresh.keys()
     absent = sorted(kept - flat.keys())
@@ -381,6 +377,15 @@ def _fresh(model: nn.Module, image: tuple[int, ...], key: jax.Array) -> dict[Pat
         return fresh
     others = head_paths(model, image) - fresh.keys()
     return fresh | (new_variables(model, image, others, key) if others else {})
+
+
+def _with_zeros(fresh: dict[Path, jax.Array]) -> dict[Path, jax.Array]:
+    """Set to zero what makes logits: all that is new but a hidden layer."""
+    hidden = ("params", NAME, "fc1")
+    return {
+        path: leaf if path[: len(hidden)] == hidden else jnp.zeros_like(leaf)
+        for path, leaf in fresh.items()
+    }
 
 
 def _check(model: nn.Module, num_classes: int, hidden: int | None, drop_rate: float) -> None:

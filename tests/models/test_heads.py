@@ -38,47 +38,43 @@ def logits_of(model: nn.Module, variables: dict, images: jax.Array) -> np.ndarra
     return np.asarray(jax.jit(model.apply)(variables, images))
 
 
-def replaced_for(name: str, hidden: int | None):
-    """A network of the family for 7 classes instead of 3, and the zeros that it was made of."""
-    model, image = small_model(name), small_images(name).shape[1:]
-    flat = {
+def check_replaced(name: str, hidden: int | None) -> None:
+    """For 7 classes instead of 8; traced, since to draw a head takes long to compile."""
+    model, image = small_model(name, num_classes=8), small_images(name).shape[1:]
+    old = {
         path: np.zeros(shape, np.float32) for path, shape in variable_shapes(model, image).items()
     }
-    variables, key = unflatten_dict(flat), jax.random.key(0)
-    new = replace_head(model, variables, key, num_classes=7, hidden=hidden, image_shape=image)
-    return model, flat, *new
 
+    def replace(key):
+        new, variables = replace_head(
+            model, unflatten_dict(old), key, num_classes=7, hidden=hidden, image_shape=image
+        )
+        flat = flatten_dict(variables)
+        assert {path: leaf.shape for path, leaf in flat.items()} == variable_shapes(new, image)
+        head = ("params", *head_name(new, image_shape=image).split("/"))
+        for path, leaf in flat.items():
+            fresh = path[: len(head)] == head or "aux" in path[1].lower()
+            assert fresh or leaf is old[path], path
+        kernels = [flat[p] for p in flat if p[: len(head)] == head and p[-1] == "kernel"]
+        assert kernels[-1].shape[-1] == 7
+        assert len(kernels) == (1 if hidden is None else 2)
+        assert not any(isinstance(kernel, np.ndarray) for kernel in kernels)
+        assert create_model(**describe_model(new)) == new
+        return kernels
 
-def check_replaced(name: str, hidden: int | None) -> None:
-    image = small_images(name).shape[1:]
-    _, old, new, variables = replaced_for(name, hidden)
-    flat = flatten_dict(variables)
-    assert {path: leaf.shape for path, leaf in flat.items()} == variable_shapes(new, image)
-    head = ("params", *head_name(new, image_shape=image).split("/"))
-    for path, leaf in flat.items():
-        fresh = path[: len(head)] == head or "aux" in path[1].lower()
-        assert fresh or leaf is old[path], path
-    kernels = [flat[path] for path in flat if path[: len(head)] == head and path[-1] == "kernel"]
-    assert kernels[-1].shape[-1] == 7
-    assert len(kernels) == (1 if hidden is None else 2)
-    assert all(np.asarray(kernel).std() > 0 for kernel in kernels)
-    assert create_model(**describe_model(new)) == new
+    jax.eval_shape(replace, jax.random.key(0))
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_another_head_leaves_the_rest_as_it_is(name):
     check_replaced(name, None)
-
-
-@pytest.mark.parametrize("name", KINDS)
-def test_a_hidden_layer_leaves_the_rest_as_it_is(name):
     check_replaced(name, 5)
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_the_head_is_what_num_classes_0_leaves_out_and_on_features_it_is_the_network(name):
     """Traced: the features go into the same operations as in the network, and give its logits."""
-    model, images = small_model(name), small_images(name)
+    model, images = small_model(name, num_classes=7), small_images(name)
     image = images.shape[1:]
     whole_shapes = variable_shapes(model, image)
     left_out = {
@@ -92,6 +88,8 @@ def test_the_head_is_what_num_classes_0_leaves_out_and_on_features_it_is_the_net
             feature_head(model, image_shape=image)
         return
     head = feature_head(model, image_shape=image)
+    if name in ("inception_v3", "googlenet", "mobilenet_v3_small", "wrn_16_4_cifar"):
+        return  # many layers, and heads like those of others: to trace them twice takes seconds
     variables = unflatten_dict(
         {path: jax.ShapeDtypeStruct(shape, jnp.float32) for path, shape in whole_shapes.items()}
     )
@@ -150,6 +148,8 @@ def test_saved_and_loaded_it_predicts_the_same(name, hidden, tmp_path):
         hidden=hidden,
         image_shape=image,
     )
+    for path, leaf in flatten_dict(get_head(new, variables, image_shape=image)).items():
+        assert (np.asarray(leaf).std() > 0) == (path[-1] == "kernel")
     save_weights(variables, tmp_path / "new.safetensors")
     again = create_model(**describe_model(new))
     loaded = load_weights(again, tmp_path / "new.safetensors", image_shape=image)
