@@ -156,7 +156,7 @@ BAD_INPUT = {
         ["--optimizer", "adam", "--momentum", "0.5"],
         "`momentum` (=0.5) is not an option of adam: leave it out",
     ),
-    "unknown option": (None, ["--epoch", "3"], "Did you mean '--epochs'?"),
+    "unknown option": (None, ["--epoch", "3"], "Did you mean one of: '--epochs'"),
     "workdir is a file": (write_npz, ["--workdir", "{data}"], "is a file: choose a directory"),
     "workdir of something else": (write_npz, ["--workdir", "{folder}"], "holds no recipe.json"),
 }
