@@ -4,12 +4,31 @@ tensorboardX's own writer leaves that to a thread, at whose death of a full disk
 for ever.
 """
 
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.summary import scalar
+
+@contextmanager
+def _not_installed(name: str) -> Iterator[None]:
+    """Have an import of a module fail meanwhile, unless it has been imported."""
+    hidden = name not in sys.modules
+    if hidden:
+        sys.modules[name] = None
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules[name]
+
+
+# For a type annotation tensorboardX imports PyTorch where it is installed: as long as all the rest.
+with _not_installed("torch"):
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboardX.summary import scalar
 
 
 def open_events(folder: Path, *, step: int) -> EventsWriter:

@@ -2,8 +2,8 @@
 
     python experiments/frozen_backbone_speed.py
 
-A step of each in turns, at a batch of 16 images of 128x128; the head is a linear one. On 2 CPU
-cores that were busy with other work, the median of 20 steps each (and of another run):
+A step of each in turns, at a batch of 16 images of 128x128; the head is a linear one. Measured on
+2 CPU cores that were busy with other work, the median of 20 steps each (and of another run):
 
     efficientnet_lite0   913 ms full, 135 ms frozen: 6.8 times faster (6.5)
     resnet18             520 ms full, 134 ms frozen: 3.9 times faster (3.5)

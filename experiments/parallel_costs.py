@@ -10,7 +10,19 @@ with and without a checkpoint of its state (205 MB) begun at the first of them. 
 the step of a ResNet-50 for 1, 2, 4 and 8 virtual devices of the CPU, 32 images on each, and counts
 what the compiled programs compute and send; and from that it projects the time on more devices.
 
-Measured on 2 CPU cores:
+Measured on 2 CPU cores: a step of the three-block CNN (64 images) takes 126.5 ms plain and 0.7 %
+more when laid out, one of the small CNN 47.7 ms and 0.5 % more. A hundred steps
+of a ResNet-50 at 64x64 (8 images, a state of 204 MB) take 44.1 s, and with a checkpoint 1.0 % more
+(-1.4 to 2.9 % in three turns); it is begun in 0.5 s, the rest is written while training goes on.
+
+Counted: each device computes 769 GFLOP for its 32 images, on one device as on eight, and reduces
+102.5 MB a step, its gradients in float32: in 101 collectives under `jit`, where BatchNorm is that
+of the whole batch, and in 4 where each device has its own. Projected, with 256 images a device in
+32.2 ms (an H200's best published rate), 50 GB/s and 10 microseconds a hop, nothing overlapping:
+9.6 ms of sending on 8 devices, 20.2 ms on 256 and 28.3 ms on 4,096 under `jit`, which leaves 77,
+61 and 53 % of the ideal rate; 3.8, 4.7 and 5.1 ms with BatchNorm by device, which leaves 89, 87 and
+86 %. Where all of it overlaps with computing, nothing is lost. It is a projection: no such machine
+was at hand.
 """
 
 import re

@@ -87,3 +87,8 @@ def process_environment(*, xla_flags: str = "", **changes: str) -> dict[str, str
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     flags = f"{os.environ['XLA_FLAGS']} {xla_flags}"
     return {**os.environ, "PYTHONPATH": path, "XLA_FLAGS": flags, **changes}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no process is left alone with it at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)

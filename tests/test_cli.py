@@ -275,13 +275,13 @@ def on_a_terminal(arguments, cwd, **environment) -> str:
 def test_the_progress_bar(tmp_path, no_colour):
     data = write_npz(tmp_path / "scans.npz", count=400)
     environment = {"NO_COLOR": "1"} if no_colour else {}
-    options = ["train", "--data", data, *QUICK, "--epochs", "30"]
+    options = ["train", "--data", data, *QUICK, "--epochs", "12"]
     output = on_a_terminal(options, tmp_path, **environment)
     plain = without_colour(output)
     assert re.search(
-        r"loss \d\.\d{4}  accuracy \d+\.\d\d %  [\d,]+ images/s .*\d+/540 steps .*left", plain
+        r"loss \d\.\d{4}  accuracy \d+\.\d\d %  [\d,]+ images/s .*\d+/216 steps .*left", plain
     )
-    assert plain.count("epoch 30/30") == 1
+    assert plain.count("epoch 12/12") == 1
     colours = re.findall(r"\x1b\[[0-9;]*3[0-9](?:;[0-9]+)*m", output)
     assert bool(colours) is not no_colour
 

@@ -80,6 +80,7 @@ def records(workdir, key):
     return [line[key] for line in lines if "epoch" not in line]
 
 
+@pytest.mark.long
 def test_a_run_that_is_handed_on_and_loses_processes_is_the_undisturbed_one(tmp_path):
     """Each part goes on from the checkpoint of the one before; alone on one device is the truth."""
     workdir = tmp_path / "run"

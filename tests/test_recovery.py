@@ -39,6 +39,7 @@ def flip(path):
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
 
 
+@pytest.mark.long
 def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path):
     """Four kills: at the start, twice in the training, at the end. All arrays, all records."""
     program = ROOT / "experiments" / "kill_runs.py"

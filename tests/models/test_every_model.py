@@ -23,7 +23,7 @@ from cnn_jax.weights.shapes import default_image_shape, variable_shapes
 
 def _short_stages(name, blocks=1):
     """The mobile networks and RegNets with fewer stages and blocks."""
-    stages = create_model(name).stages[:4]
+    stages = create_model(name).stages[:3]
     if hasattr(stages[0], "depth"):
         return {"stages": tuple(stage._replace(depth=blocks) for stage in stages)}
     return {"stages": tuple(stage[:blocks] for stage in stages)}
