@@ -30,9 +30,10 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 
 # Most of the time goes to compilation, of which this saves two thirds. The same is computed, but
 # for rounding.
-_flags = "--xla_backend_optimization_level=0"
+FASTER = {"xla_backend_optimization_level": 0}
 if jaxlib.__version__.startswith("0.10."):  # XLA aborts where it does not know a flag
-    _flags += " --xla_cpu_use_fusion_emitters=false"
+    FASTER["xla_cpu_use_fusion_emitters"] = False
+_flags = " ".join(f"--{name}={str(value).lower()}" for name, value in FASTER.items())
 os.environ["XLA_FLAGS"] = f"{_flags} {os.environ.get('XLA_FLAGS', '')}"
 
 
