@@ -9,7 +9,7 @@ import numpy as np
 from cnn_jax import augment, parallel
 from cnn_jax.data import array_source
 from cnn_jax.data.batches import train_batch
-from tests.conftest import FASTER, ROOT, python
+from tests.conftest import ROOT, python
 
 RECIPE = (
     augment.alternating_flip,
@@ -32,10 +32,7 @@ def pixels_shown(*, batch_size, steps, key=KEY):
     """The augmented pixels of each (epoch, image) that the steps show, on all devices there are."""
     split = parallel.split(parallel.data_mesh(batch_size))
 
-    # The promise is of programs as XLA makes them by default: how it fuses is part of it.
-    fused = {name: True for name in FASTER if name.endswith("fusion_emitters")}
-
-    @partial(jax.jit, compiler_options=fused)
+    @jax.jit
     def augmented(images, epochs, identities):
         return augment.augment_batch(
             key,

@@ -42,7 +42,8 @@ def test_the_digits_in_three_epochs(tmp_path):
 
 def test_the_command_line_of_an_experiment(tmp_path):
     script = ROOT / "experiments" / "digits_simple_cnn.py"
-    done = python(script, "--epochs", "1", "--seeds", "2", "--workdir", "runs", cwd=tmp_path)
+    few = ("--epochs", "1", "--seeds", "2", "--validation", "0.7")
+    done = python(script, *few, "--workdir", "runs", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     figures = [float(f) for f in re.findall(r"^test accuracy (\d+\.\d\d) %", done.stdout, re.M)]
     assert len(figures) == 2
@@ -51,7 +52,8 @@ def test_the_command_line_of_an_experiment(tmp_path):
     assert float(mean[2]) == pytest.approx(np.std(figures, ddof=1), abs=0.011)
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"seed-0", "seed-1"}
 
-    refused = python(script, "--epochs", "2", "--workdir", "runs/seed-0", cwd=tmp_path)
+    other = ("--epochs", "2", "--validation", "0.7")
+    refused = python(script, *other, "--workdir", "runs/seed-0", cwd=tmp_path)
     assert refused.returncode == 2
     assert "belongs to another recipe (epochs: 1 there, 2 here)" in refused.stderr
 
