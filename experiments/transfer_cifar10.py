@@ -8,7 +8,16 @@ Takes 500 training and 200 test images of each class from an archive of class fo
 as they are (neighbours, a linear probe), with a head trained on them, all of it trained, from the
 head downwards, and the same network from scratch.
 
-Measured on 2 CPU cores, CIFAR-10 as JPEG files:
+Measured on 2 CPU cores that other work shared, CIFAR-10 as JPEG files, test accuracy on 2,000
+images. The features took most of the seconds of the first two rows, and fine-tuning begins with the
+probe's head. The last row had two epochs (--epochs 2), the others that train six:
+
+    k-nearest neighbours       68.65 %      22 s
+    linear probe               74.85 %      27 s
+    feature extraction         72.70 %     245 s
+    full fine-tuning           81.50 %   2,071 s, paused at times
+    gradual unfreezing         77.35 %   3,638 s, paused for most of it
+    from scratch               18.10 %     366 s
 """
 
 import sys
