@@ -7,9 +7,9 @@ place of its own; of each strategy the last stage takes one step; what the plan 
 the same bits, and all else must have moved; saved as safetensors and loaded into a new network,
 the logits must be the same.
 
-Measured on 2 CPU cores: all stayed, moved and came back as it must for all networks but densenet121,
-densenet_bc_100_12_cifar, efficientnet_v2_s, googlenet and inception_v3, which take longest to
-compile and have not been run to the end; 5 to 60 s each.
+Measured on 2 CPU cores: all stayed, moved and came back as it must for all networks but
+densenet121, densenet_bc_100_12_cifar, efficientnet_v2_s, googlenet and inception_v3, which take
+longest to compile and have not been run to the end; 5 to 60 s each.
 """
 
 import sys
