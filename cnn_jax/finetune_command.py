@@ -1,5 +1,6 @@
 """`cnn-jax finetune` and `cnn-jax probe`: a pretrained network for photographs of one's own."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,10 +102,8 @@ def probe(
     """Tell in a minute what the features of a pretrained network are worth for some images.
 
     They are computed once and kept; on them stand a vote of the nearest neighbours, and a linear
-    classifier, which is what `finetune` begins to train.
+    classifier.
     """
-    import time
-
     import jax
     import numpy as np
 
@@ -151,13 +150,8 @@ def probe(
         ]
         table.add_row(method, *rights)
     Console(highlight=False).print(table)
-    click.echo(f"features in {computed - began:.1f} s, the rest in {_since(computed):.1f} s")
-
-
-def _since(then: float) -> float:
-    import time
-
-    return time.perf_counter() - then
+    rest = time.perf_counter() - computed
+    click.echo(f"features in {computed - began:.1f} s, the rest in {rest:.1f} s")
 
 
 def _splits(dataset: "Dataset") -> dict:
