@@ -3,7 +3,6 @@
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_jax.models.heads import head_name
-from cnn_jax.weights.shapes import default_image_shape, variable_shapes
+from cnn_jax.weights.shapes import default_image_shape, once_a_model, variable_shapes
 
 STEM, NECK, HEAD = "stem", "neck", "head"
 
@@ -96,15 +95,10 @@ def trace_calls(
         The calls of all modules in it, in the order in which they begin, and the stages.
     """
     image = _image(model, image_shape)
-    try:
-        return _traced(model, image)
-    except TypeError as error:
-        if "unhashable" not in str(error):
-            raise
-        return _traced.__wrapped__(model, image)  # a field of the model is a list or a dict
+    return _traced(model, image)
 
 
-@lru_cache(maxsize=64)
+@once_a_model
 def _traced(model: nn.Module, image: tuple[int, ...]) -> tuple[tuple[Call, ...], tuple[str, ...]]:
     calls: list[Call] = []
     root: list[nn.Module] = []

@@ -1,7 +1,6 @@
 """The head of a network, the layer that makes its logits: its name, its input, another one."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -16,6 +15,7 @@ from cnn_jax.weights.shapes import (
     default_image_shape,
     head_paths,
     new_variables,
+    once_a_model,
     variable_shapes,
 )
 
@@ -311,15 +311,10 @@ def _head(model: nn.Module, image: tuple[int, ...]) -> _Head:
             f"`model` (={type(model).__name__}) has `num_classes` (=0) and so no head: create it "
             "with as many classes as there are"
         )
-    try:
-        return _traced(model, image)
-    except TypeError as error:
-        if "unhashable" not in str(error):
-            raise
-        return _traced.__wrapped__(model, image)  # a field of the model is a list or a dict
+    return _traced(model, image)
 
 
-@lru_cache(maxsize=64)
+@once_a_model
 def _traced(model: nn.Module, image: tuple[int, ...]) -> _Head:
     head, output, dropped, rate = None, None, None, 0.0
 

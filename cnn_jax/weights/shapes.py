@@ -1,6 +1,8 @@
 """What a model expects: the shapes of its variables, and which of them depend on what."""
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import TypeVar
 
 import flax.linen as nn
 import jax
@@ -12,6 +14,34 @@ from cnn_jax.models.hidden_head import NAME as HIDDEN_HEAD
 from cnn_jax.models.hidden_head import WithHiddenHead
 from cnn_jax.weights.naming import Path
 from cnn_jax.weights.tracing import Shapes, trace_shapes
+
+Found = TypeVar("Found")
+
+
+def once_a_model(
+    trace: Callable[[nn.Module, tuple[int, ...]], Found],
+) -> Callable[[nn.Module, tuple[int, ...]], Found]:
+    """Have a trace remember what it found, of models whose fields can be hashed.
+
+    Args:
+        trace: (model, shape of one image) -> what it finds.
+
+    Returns:
+        The same; `cache_clear` forgets.
+    """
+    remembered = lru_cache(maxsize=64)(trace)
+
+    @wraps(trace)
+    def traced(model: nn.Module, image: tuple[int, ...]) -> Found:
+        try:
+            return remembered(model, image)
+        except TypeError as error:
+            if "unhashable" not in str(error):
+                raise
+            return trace(model, image)  # a field of the model is a list or a dict
+
+    traced.cache_clear = remembered.cache_clear
+    return traced
 
 
 def default_image_shape(model: nn.Module) -> tuple[int, ...]:
@@ -41,12 +71,7 @@ def variable_shapes(model: nn.Module, image: tuple[int, ...]) -> Shapes:
     Returns:
         Path -> shape of every parameter and statistic.
     """
-    try:
-        return _traced(model, image)
-    except TypeError as error:
-        if "unhashable" not in str(error):
-            raise
-        return _traced.__wrapped__(model, image)  # a field of the model is a list or a dict
+    return _traced(model, image)
 
 
 def head_paths(model: nn.Module, image: tuple[int, ...]) -> set[Path]:
@@ -102,7 +127,7 @@ def new_variables(
     return dict(zip(sorted(paths), initialise(key), strict=True))
 
 
-@lru_cache(maxsize=64)
+@once_a_model
 def _traced(model: nn.Module, image: tuple[int, ...]) -> Shapes:
     return trace_shapes(model, image)
 
