@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from scipy.optimize import minimize
 
+from cnn_jax import ranges
 from cnn_jax.errors import InputError
 from cnn_jax.neighbours import class_count
 
@@ -113,6 +114,63 @@ def linear_probe(
         if worse == 2:
             break
     return best
+
+
+def cross_validated_logits(
+    features: ArrayLike,
+    labels: ArrayLike,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    strength: float = DEFAULT_STRENGTH,
+    num_classes: int | None = None,
+) -> np.ndarray:
+    """Compute the logits of each image by a probe that was fitted to others.
+
+    The images are dealt into folds, those of each class evenly; each fold is classified by a probe
+    of all the others. Such logits are out of sample, as `cnn_jax.evaluate.mistakes` wants them of
+    training images, though the network of the features may have seen them.
+
+    Args:
+        features: float [N, D], such as `embeddings` gives.
+        labels: int [N].
+        folds: how many; as many probes are fitted.
+        seed: of the dealing.
+        strength: of the regularisation.
+        num_classes: K; None for the highest label and one.
+
+    Returns:
+        float32 [N, K].
+
+    Raises:
+        InputError: shapes do not agree, a class has fewer than two images, or `folds` is below 2
+            or above the number of images.
+
+    >>> features = np.array([[0.0], [0.1], [1.0], [1.1]])
+    >>> cross_validated_logits(features, [0, 0, 1, 1], folds=2).argmax(1)
+    array([0, 0, 1, 1])
+    """
+    features, labels = np.asarray(features, np.float32), np.asarray(labels)
+    count = _check_classes(features, labels, num_classes)
+    ranges.whole("folds", folds, least=2, remedy="5 is usual")
+    if folds > len(labels):
+        raise InputError(f"`folds` (={folds}) must be at most {len(labels)}, one for each image")
+    sizes = np.bincount(labels, minlength=count)
+    if sizes.min() < 2:
+        raise InputError(
+            f"`labels` hold one image of class {sizes.argmin()}: cross-validation needs two of "
+            "each, so leave the class out or find more"
+        )
+    order = np.random.default_rng(seed).permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]
+    fold_of = np.empty(len(labels), np.int64)
+    fold_of[order] = np.arange(len(labels)) % folds
+    logits = np.empty((len(labels), count), np.float32)
+    for fold in range(folds):
+        own = fold_of == fold
+        probe = linear_probe(features[~own], labels[~own], strengths=(strength,), num_classes=count)
+        logits[own] = probe(features[own])
+    return logits
 
 
 def _fitter(features: np.ndarray, labels: np.ndarray, weights: np.ndarray, max_iterations: int):
