@@ -1,6 +1,5 @@
 """The command line: commands over the public functions."""
 
-import shlex
 import statistics
 import sys
 import traceback
@@ -17,6 +16,7 @@ from cnn_jax.errors import InputError
 from cnn_jax.finetune_command import finetune, probe
 from cnn_jax.predict_command import predict_images
 from cnn_jax.recipe_options import data_options, load, run_options
+from cnn_jax.report_command import report
 from cnn_jax.train_command import (
     DIVERGED,
     draw_schedule,
@@ -84,7 +84,7 @@ def evaluate_run(run: Path, data: str | None) -> None:
 
 for command in (
     train, finetune, probe, overfit, find_rate, draw_schedule, inspect_images, draw_augmented,
-    predict_images,
+    predict_images, report,
 ):  # fmt: skip
     cnn_jax.add_command(command)
 
@@ -166,7 +166,10 @@ def _called(command: click.Command) -> int:
         error.show()
         return error.exit_code
     except Interrupted as error:
-        console.print(f"{error}; to continue:\n  {_resuming_command()}", markup=False)
+        from cnn_jax.environment import command_line
+
+        again = command_line(without=("--overwrite", "--resume"), and_then=["--resume"])
+        console.print(f"{error}; to continue:\n  {again}", markup=False)
         return SIGNALLED + error.cause
     except (KeyboardInterrupt, click.Abort):
         console.print("stopped; checkpoints saved before are kept", markup=False)
@@ -177,15 +180,3 @@ def _called(command: click.Command) -> int:
         traceback.print_exc()
         return 1
     return 0
-
-
-def _resuming_command() -> str:
-    arguments = [
-        argument for argument in sys.argv[1:] if argument not in ("--overwrite", "--resume")
-    ]
-    program = Path(sys.argv[0])
-    if program.name == "__main__.py":
-        start = ["python", "-m", "cnn_jax"]
-    else:
-        start = ["python", sys.argv[0]] if program.suffix == ".py" else [program.name]
-    return shlex.join([*start, *arguments, "--resume"])

@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cnn_jax.errors import InputError, nearest
@@ -167,6 +168,20 @@ def make_agreement(mesh: Mesh) -> Callable[..., tuple[int, ...]]:
         return tuple(np.asarray(told.popleft()).tolist())
 
     return agree
+
+
+def on_hosts(tree: Any) -> Any:
+    """Bring arrays that lie over several processes to each of them, whole.
+
+    Args:
+        tree: of arrays.
+
+    Returns:
+        The same for a single process, else a tree of NumPy arrays.
+    """
+    if jax.process_count() == 1:
+        return tree
+    return multihost_utils.process_allgather(tree, tiled=True)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

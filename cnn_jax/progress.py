@@ -145,7 +145,7 @@ class Reporter:
         table = Table(title="Test images, class by class", title_justify="left")
         for heading in ("class", "precision", "recall", "F1", "images"):
             table.add_column(heading, justify="left" if heading == "class" else "right")
-        for row in result["classes"]:
+        for row in (result["assessment"] or {"classes": []})["classes"]:
             figures = (percent(row[key]) for key in ("precision", "recall", "f1"))
             table.add_row(row["name"], *figures, f"{row['images']:,}")
         self._console.print(table)
@@ -165,6 +165,8 @@ _FILES = (
     ("learning_curves.png", "loss and accuracy by epoch"),
     ("confusion_matrix.png", "which class is taken for which"),
     ("predictions.png", "right and wrong predictions, the most confident first"),
+    ("report.html", "all of it on a page, to open in a browser"),
+    ("predictions.csv", "what the network says of each test image"),
     ("metrics.jsonl", "every figure above and more"),
     ("parameters.csv", "what the optimizer does to each parameter"),
     ("checkpoints", "the last states and the best"),

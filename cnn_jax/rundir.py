@@ -4,8 +4,11 @@ lock             held while a process runs in the directory
 recipe.json      the recipe, readable
 stages.csv       what each stage of a training in stages does
 parameters.csv   what the optimizer does to each parameter
+sittings.json    on what the run was begun and continued, and by which command
 metrics.jsonl    a line every `log_every` steps and one an epoch
 result.json      the final figures
+predictions.csv  what the network says of each test image
+report.html      all of it, to read
 checkpoints/     the last states and the best
 tensorboard/     event files
 *.png            learning curves, confusion matrix, galleries
@@ -29,16 +32,19 @@ LOCK = "lock"
 RECIPE = "recipe.json"
 STAGES = "stages.csv"
 PARAMETERS = "parameters.csv"
+SITTINGS = "sittings.json"
 METRICS = "metrics.jsonl"
 RESULT = "result.json"
+PREDICTIONS = "predictions.csv"
+REPORT = "report.html"
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 CURVES = "learning_curves.png"
 CONFUSION = "confusion_matrix.png"
 GALLERY = "predictions.png"
 _ALL = (
-    RECIPE, STAGES, PARAMETERS, METRICS, RESULT, CHECKPOINTS, TENSORBOARD, CURVES, CONFUSION,
-    GALLERY,
+    RECIPE, STAGES, PARAMETERS, SITTINGS, METRICS, RESULT, PREDICTIONS, REPORT, CHECKPOINTS,
+    TENSORBOARD, CURVES, CONFUSION, GALLERY,
 )  # fmt: skip
 
 
@@ -128,6 +134,34 @@ def write_table(path: Path, rows: Sequence) -> None:
         writer.writerows(asdict(row) for row in rows)
 
 
+def read_result(workdir: Path) -> dict | None:
+    """Read the final figures of a run; None where it has not come to its end.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    return _read_json(workdir / RESULT, default=None)
+
+
+def read_sittings(workdir: Path) -> list[dict]:
+    """Read when, on what and by which command a run was begun and continued.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    return _read_json(workdir / SITTINGS, default=[])
+
+
+def note_sitting(workdir: Path, sitting: dict) -> None:
+    """Write down that a run is begun or continued."""
+    write_json(workdir / SITTINGS, [*read_sittings(workdir), sitting])
+
+
+def read_epochs(workdir: Path) -> list[dict]:
+    """Read the records of the epochs from a metrics file."""
+    return [record for record in read_metrics(workdir) if "epoch" in record]
+
+
 def read_metrics(workdir: Path) -> list[dict]:
     """Read the records of a metrics file; a torn last line is left out."""
     path = workdir / METRICS
@@ -148,6 +182,15 @@ def reopen_metrics(workdir: Path, *, step: int) -> TextIO:
     with replacing(workdir / METRICS) as temporary:
         temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
     return (workdir / METRICS).open("a", buffering=1)
+
+
+def _read_json(path: Path, *, default: Any) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return default
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}): remove it") from error
 
 
 def _check_ours(workdir: Path) -> bool:

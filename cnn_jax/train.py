@@ -5,22 +5,26 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import numpy as np
 import optax
 
-from cnn_jax import losses, metrics, parallel, processes, rundir
+from cnn_jax import losses, parallel, processes, rundir
 from cnn_jax.checkpoints import Checkpoints
 from cnn_jax.checks import check_batch
+from cnn_jax.conclusion import Outcome, final_figures, write_pictures, write_predictions
 from cnn_jax.data import Source
 from cnn_jax.data.batches import Batch, epochs_done, train_batch
 from cnn_jax.data.prefetch import prefetched
 from cnn_jax.data.resident import kept_on_device
 from cnn_jax.data.statistics import Normalization, channel_statistics
-from cnn_jax.evaluate import Evaluation, evaluate, plots
+from cnn_jax.environment import command_line, environment
+from cnn_jax.evaluate import Evaluation, evaluate
 from cnn_jax.full_disk import full_disk_told
 from cnn_jax.interrupts import Interrupted, Request, Signals, stop_requests
 from cnn_jax.journal import Journal, Progress, progress_from, with_best_of
@@ -30,6 +34,7 @@ from cnn_jax.plan import plan, staged_parameters
 from cnn_jax.precision import dynamic_loss_scale, with_precision
 from cnn_jax.progress import Reporter
 from cnn_jax.recipe import Recipe, check, describe
+from cnn_jax.report import write_report
 from cnn_jax.state import TrainState, init_state
 from cnn_jax.steps import Mix, make_eval_step, make_train_step, normalize, skipping_nonfinite
 
@@ -41,17 +46,21 @@ class Result:
     Attributes:
         workdir: the run directory.
         state: the best state by the recipe's metric, or the last one without a validation split.
-        test: the evaluation of that state on the test images.
-        test_accuracy: its accuracy, 0 to 1.
+        outcome: its network, and what that makes of the test and the validation images.
         figures: what `result.json` holds.
         history: the records of the epochs.
     """
 
     workdir: Path
     state: TrainState
-    test: Evaluation
+    outcome: Outcome
     figures: dict
     history: list[dict]
+
+    @property
+    def test(self) -> Evaluation:
+        """The evaluation on the test images."""
+        return self.outcome.test
 
     @property
     def test_accuracy(self) -> float:
@@ -63,6 +72,7 @@ class Result:
 class Engine:
     """A recipe made ready: compiled functions and where arrays lie."""
 
+    model: nn.Module
     train_step: Callable[[TrainState, Batch], tuple[TrainState, dict]]
     evaluate: Callable[[dict, Source], Evaluation]
     place: Callable[[Batch], Batch]
@@ -87,6 +97,7 @@ def run(
     quiet: bool = False,
     mode: str = "jit",
     patience: float = 1800.0,
+    report: bool = True,
 ) -> Result:
     """Train, checkpoint and evaluate.
 
@@ -101,6 +112,7 @@ def run(
         quiet: print nothing.
         mode: how it lies on the devices, of `parallel.MODES`; a run may be continued in another.
         patience: of several processes, seconds without a step after which each of them ends.
+        report: whether to write `report.html` at the end.
 
     Returns:
         The result. A process that has lost another of the run does not return, but ends; see
@@ -126,11 +138,23 @@ def run(
         processes.told_by_first(lambda: held.enter_context(opened))
         engine = make_engine(recipe, mode)
         quiet = quiet or not processes.is_first()
-        return _run_in(workdir, recipe, engine, began=began, quiet=quiet, patience=patience)
+        result = _run_in(
+            workdir, recipe, engine, began=began, quiet=quiet, mode=mode, patience=patience
+        )
+        if report and processes.is_first():
+            write_report(workdir, outcome=result.outcome)
+        return result
 
 
 def _run_in(
-    workdir: Path, recipe: Recipe, engine: Engine, *, began: float, quiet: bool, patience: float
+    workdir: Path,
+    recipe: Recipe,
+    engine: Engine,
+    *,
+    began: float,
+    quiet: bool,
+    mode: str,
+    patience: float,
 ) -> Result:
     """Train from the latest sound checkpoint, or from the beginning, and evaluate."""
     with (
@@ -155,6 +179,7 @@ def _run_in(
             reporter.say(f"resuming at step {int(state.step):,} of {engine.total_steps:,}")
         else:
             processes.told_by_first(lambda: _introduce(recipe, engine, state, reporter, workdir))
+        processes.told_by_first(lambda: _note_sitting(workdir, int(state.step), mode))
         journal = Journal(
             recipe, engine.schedule, workdir, reporter, progress, step=int(state.step), began=began
         )
@@ -177,6 +202,13 @@ def _run_in(
             checkpoints.wait()
             state, _ = checkpoints.restore(best, engine.state_like(best))
     return _conclude(recipe, engine, state, journal, reporter, workdir)
+
+
+def _note_sitting(workdir: Path, step: int, mode: str) -> None:
+    """Write down when, on what and by which command a run is begun or continued."""
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    sitting = {"began": began, "step": step, "mode": mode, "command": command_line()}
+    rundir.note_sitting(workdir, {**sitting, **environment()})
 
 
 def make_engine(recipe: Recipe, mode: str = "jit") -> Engine:
@@ -222,6 +254,7 @@ def make_engine(recipe: Recipe, mode: str = "jit") -> Engine:
         make_eval_step(model, loss=loss, preprocess=preprocess), out_shardings=whole
     )
     return Engine(
+        model=model,
         train_step=phases[0].train_step,
         evaluate=partial(
             evaluate,
@@ -352,49 +385,31 @@ def _conclude(
     workdir: Path,
 ) -> Result:
     """Evaluate on the test images, and write and print what there is to see."""
-    test = engine.evaluate(state.averaged_variables, recipe.data.test)
-    figures, history = processes.told_by_first(
-        lambda: _report(recipe, engine, int(state.step), test, journal, reporter, workdir)
+    variables, data = parallel.on_hosts(state.averaged_variables), recipe.data
+    outcome = Outcome(
+        model=engine.model,
+        variables=variables,
+        normalization=recipe.normalization,
+        data=data,
+        test=engine.evaluate(variables, data.test),
+        validation=engine.evaluate(variables, data.validation) if data.validation else None,
     )
-    return Result(workdir, state, test, figures, history)
 
+    def written() -> tuple[dict, list[dict]]:
+        figures = {
+            "step": int(state.step),
+            "total_steps": engine.total_steps,
+            "stopped_early": journal.progress.stopping.stop,
+            "monitor": recipe.monitor,
+            "best": journal.progress.best_value,
+            **final_figures(outcome),
+            "seconds": journal.seconds(),
+        }
+        write_pictures(outcome, workdir)
+        write_predictions(outcome, workdir / rundir.PREDICTIONS)
+        rundir.write_json(workdir / rundir.RESULT, figures)
+        reporter.result(figures, workdir=workdir)
+        return figures, rundir.read_epochs(workdir)
 
-def _report(
-    recipe: Recipe,
-    engine: Engine,
-    step: int,
-    test: Evaluation,
-    journal: Journal,
-    reporter: Reporter,
-    workdir: Path,
-) -> tuple[dict, list[dict]]:
-    """Write and print the final figures; return them, and the records of the epochs."""
-    data = recipe.data
-    history = [record for record in rundir.read_metrics(workdir) if "epoch" in record]
-    matrix = metrics.confusion_matrix(data.test.labels, test.predictions, classes=data.num_classes)
-    for name, draw in (
-        (rundir.CURVES, partial(plots.learning_curves, history)),
-        (rundir.CONFUSION, partial(plots.confusion, matrix, data.class_names)),
-        (rundir.GALLERY, partial(plots.gallery, data.test, test, data.class_names)),
-    ):
-        with rundir.replacing(workdir / name) as path:
-            draw(path)
-    figures = {
-        "step": step,
-        "total_steps": engine.total_steps,
-        "stopped_early": journal.progress.stopping.stop,
-        "monitor": recipe.monitor,
-        "best": journal.progress.best_value,
-        "test_accuracy": test.tally.accuracy,
-        "test_loss": test.tally.mean_loss,
-        "test_correct": test.tally.correct,
-        "test_images": test.tally.count,
-        "seconds": journal.seconds(),
-        "classes": metrics.per_class(
-            data.test.labels, test.predictions, class_names=data.class_names
-        ),
-        "confusion_matrix": matrix.tolist(),
-    }
-    rundir.write_json(workdir / rundir.RESULT, figures)
-    reporter.result(figures, workdir=workdir)
-    return figures, history
+    figures, history = processes.told_by_first(written)
+    return Result(workdir, state, outcome, figures, history)

@@ -1,5 +1,6 @@
 """A trained run, read back from its directory alone."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ import jax
 
 from cnn_jax import data, models, rundir
 from cnn_jax.checkpoints import Checkpoints
+from cnn_jax.conclusion import Outcome
 from cnn_jax.data.statistics import Normalization
 from cnn_jax.errors import InputError
 from cnn_jax.evaluate import Evaluation, evaluate
@@ -124,6 +126,11 @@ def load_run(workdir: str | Path) -> TrainedRun:
             raise InputError(f"{workdir} holds no checkpoint yet: continue the run (--resume)")
         record = checkpoints.restore_record(checkpoints.latest_step)
         step = record["best_step"] or checkpoints.latest_step
+        if step not in checkpoints.steps:
+            raise InputError(
+                f"{workdir} has lost its best checkpoint, of step {step}: put it back from a copy, "
+                "or train anew (--overwrite)"
+            )
         variables = checkpoints.restore_variables(step)
     model = models.create_model(**{key: _as_tuple(v) for key, v in recipe["model"].items()})
     return TrainedRun(
@@ -152,6 +159,36 @@ def evaluate_on(run: TrainedRun, dataset: data.Dataset, *, batch_size: int = 256
     Raises:
         InputError: the classes or the image shapes differ.
     """
+    return _evaluation(run, dataset, batch_size)(dataset.test)
+
+
+def outcome_on(run: TrainedRun, dataset: data.Dataset, *, batch_size: int = 256) -> Outcome:
+    """Evaluate a trained run on the test and the validation images of a dataset.
+
+    Args:
+        run: the run.
+        dataset: the data; its classes must be those of the run.
+        batch_size: images in a batch.
+
+    Returns:
+        The network and its answers.
+
+    Raises:
+        InputError: the classes or the image shapes differ.
+    """
+    answers = _evaluation(run, dataset, batch_size)
+    return Outcome(
+        model=run.model,
+        variables=run.variables,
+        normalization=run.normalization,
+        data=dataset,
+        test=answers(dataset.test),
+        validation=answers(dataset.validation) if dataset.validation else None,
+    )
+
+
+def _evaluation(run: TrainedRun, dataset: data.Dataset, batch_size: int) -> Callable:
+    """Check that a dataset is for a run, and compile the evaluation of a source."""
     if dataset.class_names != run.class_names:
         raise InputError(
             f"{dataset.name} has the classes {', '.join(dataset.class_names)}, and the run "
@@ -165,7 +202,7 @@ def evaluate_on(run: TrainedRun, dataset: data.Dataset, *, batch_size: int = 256
         )
     preprocess = partial(normalize, **asdict(run.normalization))
     eval_step = jax.jit(make_eval_step(run.model, preprocess=preprocess))
-    return evaluate(eval_step, run.variables, dataset.test, batch_size=batch_size)
+    return lambda source: evaluate(eval_step, run.variables, source, batch_size=batch_size)
 
 
 def _as_tuple(value):

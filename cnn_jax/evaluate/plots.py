@@ -129,7 +129,7 @@ def gallery(source: Source, evaluation: Evaluation, class_names: Sequence[str], 
     ):
         positions = np.flatnonzero(chosen)
         half.suptitle(f"{title}: {len(positions):,} of {len(source):,} test images", color=color)
-        positions = _spread(positions, evaluation, count=rows * columns)
+        positions = spread(positions, evaluation, count=rows * columns)
         for axes, position in zip(
             half.subplots(rows, columns).flat, [*positions, *[None] * rows * columns], strict=False
         ):
@@ -172,11 +172,21 @@ def augmented(originals: np.ndarray, versions: np.ndarray, path: Path) -> None:
     figure.savefig(path, dpi=_DPI)
 
 
-def _spread(positions: np.ndarray, evaluation: Evaluation, *, count: int) -> np.ndarray:
-    """Take the most confident of each predicted class in turn, so that no class fills the page."""
-    order = positions[np.argsort(-evaluation.confidences[positions], kind="stable")]
+def spread(positions: np.ndarray, evaluation: Evaluation, *, count: int) -> np.ndarray:
+    """Take the most confident of each predicted class in turn, so that no class fills the page.
+
+    Args:
+        positions: int [n], of the images to choose from.
+        evaluation: of all images.
+        count: how many to take at most.
+
+    Returns:
+        int, up to `count` of the positions.
+    """
+    confidences, predictions = evaluation.confidences, evaluation.predictions
+    order = positions[np.argsort(-confidences[positions], kind="stable")]
     seen, turns = Counter(), np.empty(len(order), int)
-    for rank, label in enumerate(evaluation.predictions[order].tolist()):
+    for rank, label in enumerate(predictions[order].tolist()):
         turns[rank] = seen[label]
         seen[label] += 1
     return order[np.argsort(turns, kind="stable")][:count]
