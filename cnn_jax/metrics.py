@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from cnn_jax.errors import InputError
-from cnn_jax.labels import check_multi_labels
+from cnn_jax.ranking_metrics import average_precision, mean_where_defined
 
 
 @dataclass(frozen=True)
@@ -86,23 +86,20 @@ def multi_label(labels: np.ndarray, scores: np.ndarray, *, threshold: float = 0.
         `macro_f1` (mean over the classes; 0 for a class neither there nor called there).
 
     Raises:
-        InputError: the shapes differ, or a label is neither 0 nor 1.
+        InputError: the shapes differ, a label is neither 0 nor 1, or a score is not finite.
 
     >>> multi_label(np.array([[1, 0], [0, 1]]), np.array([[0.9, 0.1], [0.2, 0.8]]))["micro_f1"]
     1.0
     """
-    from sklearn import metrics
-
-    check_multi_labels(labels, shape=scores.shape)
-    if not np.isin(labels, (0, 1)).all():
-        raise InputError("`labels` must be 0 or 1 to be measured against: compare them with 0.5")
-    there = labels.any(0)
+    labels, scores = np.asarray(labels), np.asarray(scores)
     called = scores >= threshold
-    average = metrics.average_precision_score(labels[:, there], scores[:, there], average="macro")
+    precision = average_precision(labels, scores)  # which checks both
+    right = (called & (labels == 1)).sum(0)
+    either = called.sum(0) + (labels == 1).sum(0)
     return {
-        "mean_average_precision": float(average) if there.any() else float("nan"),
-        "micro_f1": float(metrics.f1_score(labels, called, average="micro", zero_division=0)),
-        "macro_f1": float(metrics.f1_score(labels, called, average="macro", zero_division=0)),
+        "mean_average_precision": mean_where_defined(precision),
+        "micro_f1": float(2 * right.sum() / max(either.sum(), 1)),
+        "macro_f1": float(np.mean(2 * right / np.maximum(either, 1))),
     }
 
 
@@ -116,10 +113,13 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, *, classes: in
 
     Returns:
         int64 [classes, classes]; row: true class, column: predicted class.
-    """
-    from sklearn import metrics
 
-    return metrics.confusion_matrix(labels, predictions, labels=np.arange(classes))
+    >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), classes=2).tolist()
+    [[1, 1], [0, 1]]
+    """
+    # Counted here, since scikit-learn refuses to count no images.
+    cells = np.asarray(labels, np.int64) * classes + predictions
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
 
 def per_class(
@@ -135,19 +135,74 @@ def per_class(
     Returns:
         A record for each class: `name`, `precision`, `recall`, `f1` (0 where not defined) and
         `images`, the number of images of the class.
-    """
-    from sklearn import metrics
 
-    precision, recall, f1, support = metrics.precision_recall_fscore_support(
-        labels, predictions, labels=np.arange(len(class_names)), zero_division=0
-    )
+    >>> per_class(np.array([0, 0, 1]), np.array([0, 1, 1]), class_names=("cat", "dog"))[1]
+    {'name': 'dog', 'precision': 0.5, 'recall': 1.0, 'f1': 0.6666666666666666, 'images': 1}
+    """
+    matrix = confusion_matrix(labels, predictions, classes=len(class_names))
+    right, images, called = np.diagonal(matrix), matrix.sum(1), matrix.sum(0)
+    precision, recall = right / np.maximum(called, 1), right / np.maximum(images, 1)
+    f1 = 2 * right / np.maximum(images + called, 1)
     return [
         {
             "name": name,
             "precision": float(precision[k]),
             "recall": float(recall[k]),
             "f1": float(f1[k]),
-            "images": int(support[k]),
+            "images": int(images[k]),
         }
         for k, name in enumerate(class_names)
+    ]
+
+
+def balanced_accuracy(matrix: np.ndarray) -> float:
+    """Average the recall of the classes that occur, so that each counts alike.
+
+    Args:
+        matrix: int [K, K]; row: true class, column: predicted class.
+
+    Returns:
+        The mean, 0 to 1; NaN for no images.
+
+    >>> balanced_accuracy(np.array([[8, 0, 0], [1, 1, 0], [0, 0, 0]]))
+    0.75
+    """
+    images = matrix.sum(1)
+    there = images > 0
+    recall = np.diagonal(matrix)[there] / images[there]
+    return float(recall.mean()) if there.any() else float("nan")
+
+
+def group_accuracy(labels: np.ndarray, predictions: np.ndarray, groups: np.ndarray) -> list[dict]:
+    """Measure the accuracy of each group of images, such as those of a patient or a camera.
+
+    Args:
+        labels: int [N].
+        predictions: int [N].
+        groups: [N], names or numbers.
+
+    Returns:
+        A record for each group, in the order of their names: `name`, `images`, `correct` and
+        `accuracy`.
+
+    Raises:
+        InputError: the lengths differ.
+
+    >>> for record in group_accuracy(np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([*"bba"])):
+    ...     print(record)
+    {'name': 'a', 'images': 1, 'correct': 1, 'accuracy': 1.0}
+    {'name': 'b', 'images': 2, 'correct': 1, 'accuracy': 0.5}
+    """
+    groups = np.asarray(groups)
+    if not len(labels) == len(predictions) == len(groups):
+        raise InputError(
+            f"`labels`, `predictions` and `groups` are {len(labels)}, {len(predictions)} and "
+            f"{len(groups)}: there must be one of each for every image"
+        )
+    names, group = np.unique(groups, return_inverse=True)
+    images = np.bincount(group, minlength=len(names))
+    correct = np.bincount(group[labels == predictions], minlength=len(names))
+    return [
+        {"name": name, "images": n, "correct": right, "accuracy": right / n}
+        for name, n, right in zip(names.tolist(), images.tolist(), correct.tolist(), strict=True)
     ]
