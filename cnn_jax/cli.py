@@ -13,6 +13,7 @@ from cnn_jax import __version__, models
 from cnn_jax.augment_command import draw_augmented
 from cnn_jax.data_command import inspect_images
 from cnn_jax.errors import InputError
+from cnn_jax.evaluate_command import evaluate_run
 from cnn_jax.finetune_command import finetune, probe
 from cnn_jax.predict_command import predict_images
 from cnn_jax.recipe_options import data_options, load, run_options
@@ -65,26 +66,9 @@ def summarise(model: str, image_size: int | None, num_classes: int | None, batch
     Console(highlight=False, width=width).print(table(record, batch_size=batch_size))
 
 
-@cnn_jax.command("evaluate")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--data", help="Test images from elsewhere.  [default: those of the run]")
-def evaluate_run(run: Path, data: str | None) -> None:
-    """Evaluate the best checkpoint of RUN on its test images."""
-    from cnn_jax.trained import evaluate_on, load_run
-
-    trained = load_run(run)
-    dataset = trained.load_data(data)
-    tally = evaluate_on(trained, dataset).tally
-    click.echo(
-        f"step {trained.step:,} of {run} on the test images of {dataset.name}: "
-        f"accuracy {100 * tally.accuracy:.2f} % ({tally.correct:,} of {tally.count:,}), "
-        f"loss {tally.mean_loss:.4f}"
-    )
-
-
 for command in (
     train, finetune, probe, overfit, find_rate, draw_schedule, inspect_images, draw_augmented,
-    predict_images, report,
+    predict_images, evaluate_run, report,
 ):  # fmt: skip
     cnn_jax.add_command(command)
 

@@ -128,14 +128,6 @@ _run_options = _added(
             "--patience", type=float, default=1800.0, help="Seconds to wait for other processes."
         ),
         click.option(
-            "--no-report",
-            "report",
-            is_flag=True,
-            flag_value=False,
-            default=True,
-            help="Do without report.html.",
-        ),
-        click.option(
             "--distributed",
             is_flag=True,
             help="Meet the other processes of a Slurm, Open MPI, Kubernetes or Cloud TPU job.",
@@ -151,10 +143,6 @@ _run_options = _added(
 )
 
 
-# Those that `train.run` takes.
-_HOW = ("resume", "overwrite", "mode", "patience", "report")
-
-
 def run_options(command: Callable) -> Callable:
     """Give a command the options of a run, and have it meet the other processes before it begins.
 
@@ -164,7 +152,7 @@ def run_options(command: Callable) -> Callable:
 
     @wraps(command)
     def meeting(*, distributed, coordinator, processes, process, **options):
-        how = {name: options.pop(name) for name in _HOW}
+        how = {name: options.pop(name) for name in ("resume", "overwrite", "mode", "patience")}
         where = {"coordinator": coordinator, "processes": processes, "process": process}
         if distributed or any(value is not None for value in where.values()):
             from cnn_jax.processes import join

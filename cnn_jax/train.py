@@ -97,7 +97,6 @@ def run(
     quiet: bool = False,
     mode: str = "jit",
     patience: float = 1800.0,
-    report: bool = True,
 ) -> Result:
     """Train, checkpoint and evaluate.
 
@@ -112,7 +111,6 @@ def run(
         quiet: print nothing.
         mode: how it lies on the devices, of `parallel.MODES`; a run may be continued in another.
         patience: of several processes, seconds without a step after which each of them ends.
-        report: whether to write `report.html` at the end.
 
     Returns:
         The result. A process that has lost another of the run does not return, but ends; see
@@ -138,12 +136,9 @@ def run(
         processes.told_by_first(lambda: held.enter_context(opened))
         engine = make_engine(recipe, mode)
         quiet = quiet or not processes.is_first()
-        result = _run_in(
+        return _run_in(
             workdir, recipe, engine, began=began, quiet=quiet, mode=mode, patience=patience
         )
-        if report and processes.is_first():
-            write_report(workdir, outcome=result.outcome)
-        return result
 
 
 def _run_in(
@@ -408,6 +403,7 @@ def _conclude(
         write_pictures(outcome, workdir)
         write_predictions(outcome, workdir / rundir.PREDICTIONS)
         rundir.write_json(workdir / rundir.RESULT, figures)
+        write_report(workdir, outcome=outcome)
         reporter.result(figures, workdir=workdir)
         return figures, rundir.read_epochs(workdir)
 

@@ -118,7 +118,8 @@ def test_a_run_that_is_handed_on_and_loses_processes_is_the_undisturbed_one(tmp_
         records(workdir, "loss"), records(tmp_path / "alone", "loss"), rtol=1e-5
     )
     result = json.loads((workdir / "result.json").read_text())
-    assert result["confusion_matrix"] == undisturbed.figures["confusion_matrix"]
+    matrix = undisturbed.figures["assessment"]["confusion_matrix"]
+    assert result["assessment"]["confusion_matrix"] == matrix
     assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["12", "13"]
 
 

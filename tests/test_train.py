@@ -43,12 +43,13 @@ def test_a_run_learns_and_leaves_what_it_promises(recipe, tmp_path):
     assert {path.name for path in workdir.iterdir()} == {
         "recipe.json", "parameters.csv", "metrics.jsonl", "result.json", "checkpoints",
         "tensorboard", "learning_curves.png", "confusion_matrix.png", "predictions.png", "lock",
+        "predictions.csv", "report.html", "sittings.json",
     }  # fmt: skip
     figures = json.loads((workdir / "result.json").read_text())
-    matrix = np.array(figures["confusion_matrix"])
+    matrix = np.array(figures["assessment"]["confusion_matrix"])
     assert matrix.sum() == figures["test_images"] == 37
     assert np.trace(matrix) == figures["test_correct"] == round(37 * result.test_accuracy)
-    assert [row["images"] for row in figures["classes"]] == matrix.sum(1).tolist()
+    assert [row["images"] for row in figures["assessment"]["classes"]] == matrix.sum(1).tolist()
     description = json.loads((workdir / "recipe.json").read_text())["recipe"]
     assert description["model"] == {"name": "mlp", "num_classes": 3, "widths": [16]}
     assert description["optimizer"] == {"function": "cnn_jax.optim.sgd", "momentum": 0.9}
