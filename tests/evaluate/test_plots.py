@@ -108,7 +108,7 @@ def test_the_gallery_shows_each_predicted_class_in_turn():
     """Of 20 images the 16 most confident are of class 0, yet the first four show all four."""
     labels = np.array([0] * 16 + [1, 2, 3, 3])
     _, evaluation = evaluated(labels, labels)
-    chosen = plots._spread(np.arange(20), evaluation, count=6)
+    chosen = plots.spread(np.arange(20), evaluation, count=6)
     assert chosen.tolist() == [0, 16, 17, 18, 1, 19]
 
 
