@@ -121,27 +121,25 @@ def gallery(source: Source, evaluation: Evaluation, class_names: Sequence[str], 
     """
     columns, rows = 8, 2
     right = evaluation.predictions == source.labels
-    figure = Figure(figsize=(1.3 * columns, 1.75 * 2 * rows + 0.8), layout="constrained")
-    halves = figure.subfigures(2, 1)
-    for half, chosen, title, color in (
-        (halves[0], right, "right", "#00703c"),
-        (halves[1], ~right, "wrong", "#b00020"),
+    predictions, confidences = evaluation.predictions, evaluation.confidences
+    figure = Figure(figsize=(1.3 * columns, 1.75 * 2 * rows + 0.8))
+    for half, (chosen, title, color) in enumerate(
+        ((right, "right", "#00703c"), (~right, "wrong", "#b00020"))
     ):
         positions = np.flatnonzero(chosen)
-        half.suptitle(f"{title}: {len(positions):,} of {len(source):,} test images", color=color)
-        positions = spread(positions, evaluation, count=rows * columns)
-        for axes, position in zip(
-            half.subplots(rows, columns).flat, [*positions, *[None] * rows * columns], strict=False
-        ):
+        count = f"{title}: {len(positions):,} of {len(source):,} test images"
+        figure.text(0.5, 0.99 - 0.5 * half, count, ha="center", va="top", color=color, fontsize=12)
+        for place, position in enumerate(spread(positions, evaluation, count=rows * columns)):
+            # Set by hand: to have it worked out for so many takes half a second.
+            row, column = divmod(place, columns)
+            bottom = 0.77 - 0.5 * half - 0.235 * row
+            axes = figure.add_axes((column / columns + 0.005, bottom, 0.99 / columns - 0.005, 0.15))
             axes.set_axis_off()
-            if position is None:
-                continue
             image = source.read(np.array([position]))[0]
             axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray")
-            predicted = class_names[evaluation.predictions[position]]
+            predicted = class_names[predictions[position]]
             true = class_names[source.labels[position]]
-            confidence = round(100 * float(evaluation.confidences[position]))
-            title = f"{predicted} ({confidence} %)"
+            title = f"{predicted} ({round(100 * float(confidences[position]))} %)"
             axes.set_title(
                 title if predicted == true else f"{title}\nnot {true}", fontsize=7.5, color=color
             )
