@@ -83,7 +83,7 @@ def test_the_gallery_sets_right_and_wrong_apart(figures, tmp_path):
         "low (90 %)", "middle (82 %)", "high (74 %)", "low (66 %)",
         "middle (58 %)\nnot high", "middle (50 %)\nnot low",
     ]  # fmt: skip
-    titles = [half.get_suptitle() for half in figures[0].subfigs]
+    titles = [text.get_text() for text in figures[0].texts]
     assert titles == ["right: 4 of 6 test images", "wrong: 2 of 6 test images"]
 
 
