@@ -95,8 +95,10 @@ def test_there_are_commands_to_parse():
 
 
 def test_what_it_points_to_is_there():
-    """Pictures and tables linked, and experiments named."""
-    linked = re.findall(r"\]\(([^)]+)\)", README)
+    """Pictures, tables and sections linked, and experiments named."""
+    headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"## (.+)", README)}
+    linked = re.findall(r"\]\(([^)#]+)\)", README)
+    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= headings
     named = re.findall(r"experiments/\w+\.(?:py|md)|cnn_jax/\w+/\w+\.py", README)
     assert linked
     for path in {*linked, *named}:
