@@ -235,20 +235,18 @@ def make_eval_step(
         `(variables, batch) -> metrics`, with `state.variables` of a training state for instance.
         A batch has `image` [N, H, W, C], `label` int32 [N] and `mask` bool [N]. The metrics are
         `loss`, `correct` and `count` as of a training step, over the images with a true mask, and
-        for each image `prediction` (int32 [N], the most probable class) and `confidence` (float32
-        [N], its probability).
+        `logits` [N, classes] of every image.
     """
 
     def eval_step(variables: dict, batch: dict) -> Metrics:
         logits = model.apply(variables, preprocess(to_float(batch["image"])))
-        mask, prediction = batch["mask"], logits.argmax(-1).astype(jnp.int32)
+        mask = batch["mask"]
         return {
             # `where`, since a product would let a NaN of the padding through.
             "loss": jnp.where(mask, loss(logits, batch["label"]), 0).sum(),
             "correct": jnp.sum(mask & correct(logits, batch["label"])),
             "count": jnp.sum(mask),
-            "prediction": prediction,
-            "confidence": jax.nn.softmax(logits.astype(jnp.float32)).max(-1),
+            "logits": logits,
         }
 
     return eval_step

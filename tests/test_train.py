@@ -110,7 +110,9 @@ def test_evaluation_counts_every_image_once(recipe, batch_size):
     images, labels = scans(37, seed=1)
     mean, std = recipe.normalization.mean, recipe.normalization.std
     logits = recipe.model.apply(variables, (images / np.float32(255) - mean) / np.array(std))
+    np.testing.assert_allclose(evaluation.logits, logits, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(evaluation.predictions, logits.argmax(-1))
+    np.testing.assert_allclose(evaluation.confidences, jax.nn.softmax(logits).max(-1), rtol=1e-5)
     assert evaluation.tally.count == 37
     assert evaluation.tally.correct == (logits.argmax(-1) == labels).sum()
     losses = -jax.nn.log_softmax(logits)[np.arange(37), labels]

@@ -1,5 +1,6 @@
 """Evaluation: every image counted exactly once."""
 
+import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,13 +18,27 @@ class Evaluation:
 
     Attributes:
         tally: losses and correct predictions, summed over all images.
-        predictions: int32 [N], the most probable class of each image.
-        confidences: float32 [N], its probability.
+        logits: float32 [N, K], what the network answers to each image.
     """
 
     tally: Tally
-    predictions: np.ndarray
-    confidences: np.ndarray
+    logits: np.ndarray
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """The most probable class of each image; of equal ones the first. int64 [N]."""
+        return self.logits.argmax(-1)
+
+    @functools.cached_property
+    def probabilities(self) -> np.ndarray:
+        """What each class is given, the softmax of the logits. float32 [N, K]."""
+        exponentials = np.exp(self.logits - self.logits.max(-1, keepdims=True))
+        return exponentials / exponentials.sum(-1, keepdims=True)
+
+    @property
+    def confidences(self) -> np.ndarray:
+        """The probability of the most probable class. float32 [N]."""
+        return self.probabilities.max(-1)
 
 
 def evaluate(
@@ -52,14 +67,12 @@ def evaluate(
         eval_step(variables, place(batch))
         for batch in eval_batches(source, batch_size=batch_size, part=part)
     )
-    tally, predictions, confidences = Tally(), [], []
+    tally, logits = Tally(), []
     for result in _lagging(results):
         tally += Tally(float(result["loss"]), int(result["correct"]), int(result["count"]))
-        predictions.append(np.asarray(result["prediction"]))
-        confidences.append(np.asarray(result["confidence"]))
+        logits.append(np.asarray(result["logits"], np.float32))
     # What fills up the last batch comes last.
-    own = slice(len(source))
-    return Evaluation(tally, np.concatenate(predictions)[own], np.concatenate(confidences)[own])
+    return Evaluation(tally, np.concatenate(logits)[: len(source)])
 
 
 def _lagging(items: Iterable, *, by: int = 4) -> Iterator:
