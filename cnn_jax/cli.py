@@ -13,6 +13,7 @@ from rich.console import Console
 from cnn_jax import __version__, models
 from cnn_jax.augment_command import draw_augmented
 from cnn_jax.data_command import inspect_images
+from cnn_jax.ensemble_command import ensemble
 from cnn_jax.errors import InputError
 from cnn_jax.finetune_command import finetune, probe
 from cnn_jax.predict_command import predict_images
@@ -84,7 +85,7 @@ def evaluate_run(run: Path, data: str | None) -> None:
 
 for command in (
     train, finetune, probe, overfit, find_rate, draw_schedule, inspect_images, draw_augmented,
-    predict_images,
+    predict_images, ensemble,
 ):  # fmt: skip
     cnn_jax.add_command(command)
 
