@@ -12,6 +12,7 @@ from rich.console import Console
 from cnn_jax import __version__, models
 from cnn_jax.augment_command import draw_augmented
 from cnn_jax.data_command import inspect_images
+from cnn_jax.ensemble_command import ensemble
 from cnn_jax.errors import InputError
 from cnn_jax.evaluate_command import evaluate_run
 from cnn_jax.finetune_command import finetune, probe
@@ -68,7 +69,7 @@ def summarise(model: str, image_size: int | None, num_classes: int | None, batch
 
 for command in (
     train, finetune, probe, overfit, find_rate, draw_schedule, inspect_images, draw_augmented,
-    predict_images, evaluate_run, report,
+    predict_images, evaluate_run, ensemble, report,
 ):  # fmt: skip
     cnn_jax.add_command(command)
 

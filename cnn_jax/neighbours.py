@@ -1,5 +1,6 @@
-"""The nearest neighbours among features: a classifier that nothing is trained for."""
+"""The nearest neighbours among features: images alike, and a classifier nothing is trained for."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from cnn_jax import ranges
 from cnn_jax.errors import InputError
 
 # Similarities that are held at once.
@@ -51,24 +53,69 @@ def nearest_neighbours(
     train_features, features = np.asarray(train_features), np.asarray(features)
     labels = np.asarray(labels)
     num_classes = _check(train_features, labels, features, k, temperature, num_classes)
-    k, block = min(k, len(labels)), max(1, min(len(features), _AT_ONCE // len(labels)))
-    train = _unit(jnp.asarray(train_features, jnp.float32))
-    classes = jnp.asarray(labels)
-    votes = np.empty((len(features), num_classes), np.float32)
-    for start in range(0, len(features), block):
-        part = features[start : start + block]
-        # Every block is of one size, so that one program serves all.
-        filled = np.zeros((block, features.shape[1]), np.float32)
-        filled[: len(part)] = part
-        shares = _votes(train, classes, filled, temperature, k=k, num_classes=num_classes)
-        votes[start : start + block] = shares[: len(part)]
+    train, classes = _unit(jnp.asarray(train_features, jnp.float32)), jnp.asarray(labels)
+    votes_of = partial(_votes, k=min(k, len(labels)), num_classes=num_classes)
+    (votes,) = _by_blocks(
+        lambda block: [votes_of(train, classes, block, temperature)], features, len(labels)
+    )
     return votes
+
+
+def nearest_images(
+    train_features: ArrayLike, features: ArrayLike, *, count: int = 5
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the images whose features point in the most similar directions.
+
+    What a network takes an image for, told by what it was trained on (Krizhevsky, Sutskever and
+    Hinton 2012, figure 4, right).
+
+    Args:
+        train_features: float [M, D], such as `embeddings` gives.
+        features: float [N, D], whose nearest are looked for.
+        count: how many of each at most.
+
+    Returns:
+        int64 [N, min(count, M)], positions among `train_features`, the nearest first and of
+        equally near ones the earlier; and float32 of the same shape, their cosines.
+
+    Raises:
+        InputError: the shapes do not agree, or `count` is below 1.
+
+    >>> positions, cosines = nearest_images(np.eye(2), np.array([[0.0, 3.0]]))
+    >>> positions, cosines
+    (array([[1, 0]]), array([[1., 0.]], dtype=float32))
+    """
+    train_features, features = np.asarray(train_features), np.asarray(features)
+    _check_features(train_features, features)
+    ranges.whole("count", count, remedy="5 for instance")
+    train = _unit(jnp.asarray(train_features, jnp.float32))
+    nearest_of = partial(_nearest, train, k=min(count, len(train)))
+    cosines, positions = _by_blocks(nearest_of, features, len(train))
+    return positions.astype(np.int64), cosines
+
+
+def _by_blocks(function: Callable, features: np.ndarray, others: int) -> list[np.ndarray]:
+    """Apply a function of [block, D] to features, for so many similarities of each."""
+    size = max(1, min(len(features), _AT_ONCE // others))
+    results = []
+    for start in range(0, max(len(features), 1), size):
+        part = features[start : start + size]
+        # Every block is of one size, so that one program serves all.
+        filled = np.zeros((size, features.shape[1]), np.float32)
+        filled[: len(part)] = part
+        results.append([leaf[: len(part)] for leaf in map(np.asarray, function(filled))])
+    return [np.concatenate(leaves) for leaves in zip(*results, strict=True)]
+
+
+@partial(jax.jit, static_argnames="k")
+def _nearest(train: jax.Array, features: jax.Array, *, k: int) -> tuple[jax.Array, jax.Array]:
+    similarities = jnp.matmul(_unit(features), train.T, precision=jax.lax.Precision.HIGHEST)
+    return tuple(jax.lax.top_k(similarities, k))
 
 
 @partial(jax.jit, static_argnames=("k", "num_classes"))
 def _votes(train, labels, features, temperature, *, k: int, num_classes: int) -> jax.Array:
-    similarities = jnp.matmul(_unit(features), train.T, precision=jax.lax.Precision.HIGHEST)
-    nearest, positions = jax.lax.top_k(similarities, k)
+    nearest, positions = _nearest(train, features, k=k)
     weights = jax.nn.softmax(nearest / temperature, axis=-1)
     rows = jnp.arange(len(features))[:, None]
     return jnp.zeros((len(features), num_classes)).at[rows, labels[positions]].add(weights)
@@ -88,16 +135,24 @@ def _check(
     temperature: float,
     num_classes: int | None,
 ) -> int:
-    if train_features.ndim != 2 or features.shape[1:] != train_features.shape[1:]:
-        raise InputError(
-            f"`train_features` {train_features.shape} and `features` {features.shape} must be "
-            "[M, D] and [N, D]: compute both with the same network"
-        )
+    _check_features(train_features, features)
     if k < 1:
         raise InputError(f"`k` (={k}) must be at least 1")
     if not temperature > 0:
         raise InputError(f"`temperature` (={temperature}) must be above 0")
     return class_count(labels, len(train_features), num_classes)
+
+
+def _check_features(train_features: np.ndarray, features: np.ndarray) -> None:
+    if (
+        train_features.ndim != 2
+        or not len(train_features)
+        or features.shape[1:] != train_features.shape[1:]
+    ):
+        raise InputError(
+            f"`train_features` {train_features.shape} and `features` {features.shape} must be "
+            "[M, D] and [N, D], of one image at least: compute both with the same network"
+        )
 
 
 def class_count(labels: np.ndarray, images: int, num_classes: int | None) -> int:

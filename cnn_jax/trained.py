@@ -1,6 +1,6 @@
 """A trained run, read back from its directory alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -145,6 +145,62 @@ def load_run(workdir: str | Path) -> TrainedRun:
     )
 
 
+def load_runs(workdirs: Sequence[str | Path]) -> list[TrainedRun]:
+    """Read runs that are to answer together, of whatever architectures.
+
+    Args:
+        workdirs: the run directories.
+
+    Returns:
+        The runs, in order.
+
+    Raises:
+        InputError: there is none; one cannot be read (`load_run`); or one differs from the first in
+            its classes, the shape of its images, or its test images, which the other may have been
+            trained on.
+    """
+    if not len(workdirs):
+        raise InputError("`workdirs` (=()) are none: name one run directory at least")
+    runs = [load_run(workdir) for workdir in workdirs]
+    first = runs[0].description["recipe"]["data"]
+    for workdir, run in zip(workdirs[1:], runs[1:], strict=True):
+        own = run.description["recipe"]["data"]
+        for key, what, remedy in (
+            ("class_names", "classes", "take runs of the same classes, in the same order"),
+            ("image_shape", "images of shape", "take runs on images of one shape"),
+            ("test", "test images", "take runs with the same data and the same --split-seed"),
+        ):
+            if first[key] != own[key]:
+                there, here = (_told(each[key]) for each in (first, own))
+                raise InputError(
+                    f"{workdirs[0]} has the {what} {there}, and {workdir} {here}: {remedy}"
+                )
+    return runs
+
+
+def check_dataset(run: TrainedRun, dataset: data.Dataset) -> None:
+    """Require a dataset of the classes and the image shape of a run.
+
+    Args:
+        run: the run.
+        dataset: the data.
+
+    Raises:
+        InputError: the classes or the image shapes differ.
+    """
+    if dataset.class_names != run.class_names:
+        raise InputError(
+            f"{dataset.name} has the classes {', '.join(dataset.class_names)}, and the run "
+            f"{', '.join(run.class_names)}: they must be the same, in the same order"
+        )
+    shape = tuple(run.description["recipe"]["data"]["image_shape"])
+    if dataset.image_shape != shape:
+        raise InputError(
+            f"{dataset.name} has images of {dataset.image_shape}, and the run was trained on "
+            f"{shape}: they must be equal"
+        )
+
+
 def evaluate_on(run: TrainedRun, dataset: data.Dataset, *, batch_size: int = 256) -> Evaluation:
     """Evaluate a trained run on the test images of a dataset.
 
@@ -189,20 +245,17 @@ def outcome_on(run: TrainedRun, dataset: data.Dataset, *, batch_size: int = 256)
 
 def _evaluation(run: TrainedRun, dataset: data.Dataset, batch_size: int) -> Callable:
     """Check that a dataset is for a run, and compile the evaluation of a source."""
-    if dataset.class_names != run.class_names:
-        raise InputError(
-            f"{dataset.name} has the classes {', '.join(dataset.class_names)}, and the run "
-            f"{', '.join(run.class_names)}: they must be the same, in the same order"
-        )
-    shape = tuple(run.description["recipe"]["data"]["image_shape"])
-    if dataset.image_shape != shape:
-        raise InputError(
-            f"{dataset.name} has images of {dataset.image_shape}, and the run was trained on "
-            f"{shape}: they must be equal"
-        )
+    check_dataset(run, dataset)
     preprocess = partial(normalize, **asdict(run.normalization))
     eval_step = jax.jit(make_eval_step(run.model, preprocess=preprocess))
     return lambda source: evaluate(eval_step, run.variables, source, batch_size=batch_size)
+
+
+def _told(value: list | dict) -> str:
+    """Say what a recipe's description has of its data: names, sizes or a split."""
+    if isinstance(value, dict):
+        return f"of fingerprint {value['fingerprint'][:8]} ({value['images']:,})"
+    return ", ".join(map(str, value))
 
 
 def _as_tuple(value):

@@ -4,7 +4,7 @@ Tracing a network takes a second for each thousand operations, and most of its b
 """
 
 import dataclasses
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 import flax.linen as nn
 import jax
@@ -52,12 +52,14 @@ class Program:
     shapes: Shapes
 
 
-def trace(model: nn.Module, image: tuple[int, ...]) -> Program:
+def trace(model: nn.Module, image: tuple[int, ...], *, function: Callable | None = None) -> Program:
     """Trace a model on one image, without computing anything.
 
     Args:
         model: the model.
         image: shape of the image [H, W, C], or of whatever the model takes.
+        function: (variables, images) -> what is looked at, by calls of the model; None for
+            `model.apply`.
 
     Returns:
         The program; its first argument is the image [1, *image], the others are the variables.
@@ -65,9 +67,9 @@ def trace(model: nn.Module, image: tuple[int, ...]) -> Program:
     shapes = variable_shapes(model, image)
     variables = {path: jax.ShapeDtypeStruct(shape, jnp.float32) for path, shape in shapes.items()}
     images = jax.ShapeDtypeStruct((1, *image), jnp.float32)
-    recorder = _Recorder()
+    recorder, function = _Recorder(), function or model.apply
     with nn.intercept_methods(recorder.intercept):
-        jaxpr = jax.make_jaxpr(lambda images, variables: model.apply(variables, images))(
+        jaxpr = jax.make_jaxpr(lambda images, variables: function(variables, images))(
             images, unflatten_dict(variables)
         )
     return Program(jaxpr, tuple(recorder.calls), shapes)
