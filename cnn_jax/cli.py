@@ -16,6 +16,7 @@ from cnn_jax.ensemble_command import ensemble
 from cnn_jax.errors import InputError
 from cnn_jax.evaluate_command import evaluate_run
 from cnn_jax.finetune_command import finetune, probe
+from cnn_jax.mistakes_command import mistakes
 from cnn_jax.predict_command import predict_images
 from cnn_jax.recipe_options import data_options, load, run_options
 from cnn_jax.report_command import report
@@ -69,7 +70,8 @@ def summarise(model: str, image_size: int | None, num_classes: int | None, batch
 
 for command in (
     train, finetune, probe, overfit, find_rate, draw_schedule, inspect_images, draw_augmented,
-    predict_images, evaluate_run, ensemble, report,
+    predict_images, evaluate_run, ensemble, mistakes,
+    report,
 ):  # fmt: skip
     cnn_jax.add_command(command)
 

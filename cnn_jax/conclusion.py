@@ -2,16 +2,15 @@
 
 import csv
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import flax.linen as nn
 import jax
-import numpy as np
 
 from cnn_jax import rundir
-from cnn_jax.data import Dataset
+from cnn_jax.data import Dataset, file_names
 from cnn_jax.data.statistics import Normalization
 from cnn_jax.errors import InputError
 from cnn_jax.evaluate import Evaluation, plots
@@ -19,7 +18,6 @@ from cnn_jax.evaluate.assessment import assess
 from cnn_jax.evaluate.calibration import fit_temperature
 from cnn_jax.inspect import summary
 from cnn_jax.metrics import confusion_matrix
-from cnn_jax.steps import normalize, to_float
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +39,6 @@ class Outcome:
     data: Dataset
     test: Evaluation
     validation: Evaluation | None = None
-
-    def prepared(self, images: np.ndarray) -> jax.Array:
-        """Bring images [N, H, W, C], uint8 or 0..1, to what the network gets."""
-        return normalize(to_float(jax.numpy.asarray(images)), **asdict(self.normalization))
 
 
 def assessment_of(outcome: Outcome) -> dict:
@@ -108,15 +102,20 @@ def write_predictions(outcome: Outcome, path: Path) -> None:
 
     Args:
         outcome: a network and its answers.
-        path: the file. Its columns: `image` (position in the test images), `true` and `predicted`
-            (names of classes), `right` (0 or 1), `confidence` (0 to 1).
+        path: the file. Its columns: `image` (its file or, where there are none, its position among
+            the test images), `true` and `predicted` (names of classes), `right` (0 or 1),
+            `confidence` (0 to 1).
     """
-    names, labels, test = outcome.data.class_names, outcome.data.test.labels, outcome.test
-    rows = zip(labels.tolist(), test.predictions.tolist(), test.confidences.tolist(), strict=True)
+    data, test = outcome.data, outcome.test
+    names, labels = data.class_names, data.test.labels
+    images = file_names(data.test) or range(len(labels))
+    rows = zip(
+        images, labels.tolist(), test.predictions.tolist(), test.confidences.tolist(), strict=True
+    )
     with rundir.replacing(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("image", "true", "predicted", "right", "confidence"))
-        for image, (true, predicted, confidence) in enumerate(rows):
+        for image, true, predicted, confidence in rows:
             right = int(true == predicted)
             writer.writerow((image, names[true], names[predicted], right, f"{confidence:.6f}"))
 

@@ -9,6 +9,8 @@ metrics.jsonl    a line every `log_every` steps and one an epoch
 result.json      the final figures
 predictions.csv  what the network says of each test image
 report.html      all of it, to read
+mistakes-*.html  what it gets wrong, of some images
+suspects-*.csv   images whose labels are likely wrong
 checkpoints/     the last states and the best
 tensorboard/     event files
 *.png            learning curves, confusion matrix, galleries
@@ -42,9 +44,10 @@ TENSORBOARD = "tensorboard"
 CURVES = "learning_curves.png"
 CONFUSION = "confusion_matrix.png"
 GALLERY = "predictions.png"
+MISTAKES, SUSPECTS = "mistakes-{split}.html", "suspects-{split}.csv"
 _ALL = (
     RECIPE, STAGES, PARAMETERS, SITTINGS, METRICS, RESULT, PREDICTIONS, REPORT, CHECKPOINTS,
-    TENSORBOARD, CURVES, CONFUSION, GALLERY,
+    TENSORBOARD, CURVES, CONFUSION, GALLERY, MISTAKES.format(split="*"), SUSPECTS.format(split="*"),
 )  # fmt: skip
 
 
@@ -242,8 +245,7 @@ def _records(path: Path) -> Iterator[dict]:
 
 def _remove_run(workdir: Path) -> None:
     # The recipe goes last: interrupted half-way, this is still a run directory.
-    for name in reversed(_ALL):
-        path = workdir / name
+    for path in (path for name in reversed(_ALL) for path in workdir.glob(name)):
         if path.is_dir():
             shutil.rmtree(path)
         else:

@@ -201,6 +201,28 @@ def check_dataset(run: TrainedRun, dataset: data.Dataset) -> None:
         )
 
 
+def evaluator(
+    run: TrainedRun, dataset: data.Dataset, *, batch_size: int = 256
+) -> Callable[[data.Source], Evaluation]:
+    """Compile the evaluation of a trained run on images of a dataset.
+
+    Args:
+        run: the run.
+        dataset: the data; its classes must be those of the run.
+        batch_size: images in a batch.
+
+    Returns:
+        source -> evaluation.
+
+    Raises:
+        InputError: the classes or the image shapes differ.
+    """
+    check_dataset(run, dataset)
+    preprocess = partial(normalize, **asdict(run.normalization))
+    eval_step = jax.jit(make_eval_step(run.model, preprocess=preprocess))
+    return lambda source: evaluate(eval_step, run.variables, source, batch_size=batch_size)
+
+
 def evaluate_on(run: TrainedRun, dataset: data.Dataset, *, batch_size: int = 256) -> Evaluation:
     """Evaluate a trained run on the test images of a dataset.
 
@@ -215,7 +237,7 @@ def evaluate_on(run: TrainedRun, dataset: data.Dataset, *, batch_size: int = 256
     Raises:
         InputError: the classes or the image shapes differ.
     """
-    return _evaluation(run, dataset, batch_size)(dataset.test)
+    return evaluator(run, dataset, batch_size=batch_size)(dataset.test)
 
 
 def outcome_on(run: TrainedRun, dataset: data.Dataset, *, batch_size: int = 256) -> Outcome:
@@ -232,7 +254,7 @@ def outcome_on(run: TrainedRun, dataset: data.Dataset, *, batch_size: int = 256)
     Raises:
         InputError: the classes or the image shapes differ.
     """
-    answers = _evaluation(run, dataset, batch_size)
+    answers = evaluator(run, dataset, batch_size=batch_size)
     return Outcome(
         model=run.model,
         variables=run.variables,
@@ -241,14 +263,6 @@ def outcome_on(run: TrainedRun, dataset: data.Dataset, *, batch_size: int = 256)
         test=answers(dataset.test),
         validation=answers(dataset.validation) if dataset.validation else None,
     )
-
-
-def _evaluation(run: TrainedRun, dataset: data.Dataset, batch_size: int) -> Callable:
-    """Check that a dataset is for a run, and compile the evaluation of a source."""
-    check_dataset(run, dataset)
-    preprocess = partial(normalize, **asdict(run.normalization))
-    eval_step = jax.jit(make_eval_step(run.model, preprocess=preprocess))
-    return lambda source: evaluate(eval_step, run.variables, source, batch_size=batch_size)
 
 
 def _told(value: list | dict) -> str:

@@ -15,6 +15,7 @@ from cnn_jax.data.source import (
     Subset,
     array_source,
     check_labels,
+    file_names,
     numbered_classes,
 )
 from cnn_jax.data.splits import hold_out, hold_out_by_name
@@ -30,6 +31,7 @@ __all__ = [
     "Source",
     "Subset",
     "array_source",
+    "file_names",
     "hold_out",
     "hold_out_by_name",
     "load",

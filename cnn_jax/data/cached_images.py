@@ -26,11 +26,13 @@ class CachedImages:
         mapping: the pixels.
         index: shape and checksums.
         labels: int32 [N] or [N, K].
+        paths: of the files that the images were.
     """
 
     mapping: mmap.mmap
     index: Index
     labels: np.ndarray
+    paths: tuple[str, ...]
     _pixels: np.ndarray = field(init=False, repr=False)
     _unverified: np.ndarray | None = field(init=False, repr=False)
     _looked: float = field(init=False, default=0.0, repr=False)

@@ -148,7 +148,8 @@ def _open(
                 share=share,
                 framing=framing,
             )
-            return CachedImages(mapping, index, listing.labels), index.contents, index.problems
+            images = CachedImages(mapping, index, listing.labels, listing.paths)
+            return images, index.contents, index.problems
         except TooLarge as error:
             say(f"{error}: so they are decoded whenever they are read")
     seen = survey(listing, path=path)

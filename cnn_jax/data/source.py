@@ -131,6 +131,22 @@ class Dataset:
         return self.train.image_shape
 
 
+def file_names(source: Source) -> list[str] | None:
+    """Name the files that images were read from.
+
+    Args:
+        source: the images.
+
+    Returns:
+        The path of each, below what its data set was named by; None where they were no files.
+    """
+    if isinstance(source, Subset):
+        names = file_names(source.source)
+        return names and [names[index] for index in source.indices.tolist()]
+    paths = getattr(source, "paths", None)
+    return None if paths is None else list(paths)
+
+
 def array_source(images: np.ndarray, labels: np.ndarray, *, name: str) -> ArraySource:
     """Check arrays of images and labels, and make a source of them.
 

@@ -44,6 +44,11 @@ class StreamedImages:
         """int32 [N], or [N, K]."""
         return self.listing.labels
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Of the files."""
+        return self.listing.paths
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """Digest of the files, the shape, how it is brought about, and the labels."""

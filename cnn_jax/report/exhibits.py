@@ -2,17 +2,25 @@
 
 import base64
 import io
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 from PIL import Image
 
 from cnn_jax.conclusion import Outcome
+from cnn_jax.data import Source, file_names
 from cnn_jax.errors import InputError
+from cnn_jax.evaluate import Evaluation
 from cnn_jax.evaluate.plots import spread
 from cnn_jax.explain import first_filters, grad_cam, overlaid
-from cnn_jax.steps import to_float
+from cnn_jax.steps import normalize, to_float
+
+if TYPE_CHECKING:  # it needs what this is part of
+    from cnn_jax.trained import TrainedRun
 
 _SIDE = 160  # pixels; larger images are made as small
 _SHOWN = 12
@@ -20,23 +28,23 @@ _SHOWN = 12
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A test image and what the network makes of it.
+    """An image and what a network makes of it.
 
     Attributes:
         image: the image, as a `data:` address.
         map: the same with Grad-CAM of the predicted class over it; None where there is none.
+        name: of its file, or its number.
         true: its class.
         predicted: the class that the network takes it for.
         confidence: the probability of that, 0 to 1.
-        position: among the test images.
     """
 
     image: str
     map: str | None
+    name: str
     true: str
     predicted: str
     confidence: float
-    position: int
 
 
 @dataclass(frozen=True)
@@ -67,19 +75,50 @@ def exhibits(outcome: Outcome) -> Exhibits:
     """
     source, test = outcome.data.test, outcome.test
     is_right = test.predictions == source.labels
-    chosen = [
-        spread(np.flatnonzero(which), test, count=_SHOWN).tolist()
-        for which in (is_right, ~is_right)
-    ]
-    positions = [*chosen[0], *chosen[1]]
-    images = source.read(np.array(positions, int))
-    maps, without_maps = _maps(outcome, images)
-    shown = [
-        _exhibit(outcome, position, image, None if maps is None else maps[index])
-        for index, (position, image) in enumerate(zip(positions, images, strict=True))
-    ]
+    chosen = [spread(np.flatnonzero(which), test, count=_SHOWN) for which in (is_right, ~is_right)]
+    positions, class_names = np.concatenate(chosen), outcome.data.class_names
+    shown, without_maps = exhibited(outcome, source, test, positions, class_names=class_names)
     count = len(chosen[0])
-    return Exhibits(tuple(shown[:count]), tuple(shown[count:]), _filters(outcome), without_maps)
+    return Exhibits(shown[:count], shown[count:], _filters(outcome), without_maps)
+
+
+def exhibited(
+    network: "Outcome | TrainedRun",
+    source: Source,
+    evaluation: Evaluation,
+    positions: np.ndarray,
+    *,
+    class_names: Sequence[str],
+) -> tuple[tuple[Exhibit, ...], str | None]:
+    """Draw some images of a source.
+
+    Args:
+        network: whose model, variables and normalization are used.
+        source: the images.
+        evaluation: its answers to them.
+        positions: int [n], which to draw.
+        class_names: the classes.
+
+    Returns:
+        The images, and why there are no maps, if so.
+    """
+    if not len(positions):
+        return (), None
+    files, images = file_names(source), source.read(positions)
+    maps, without_maps = _maps(network, images)
+    predictions, confidences = evaluation.predictions, evaluation.confidences
+    shown = tuple(
+        Exhibit(
+            image=address(_visible(image)),
+            map=None if maps is None else address(maps[index]),
+            name=files[position] if files else f"image {position}",
+            true=class_names[source.labels[position]],
+            predicted=class_names[predictions[position]],
+            confidence=float(confidences[position]),
+        )
+        for index, (position, image) in enumerate(zip(positions.tolist(), images, strict=True))
+    )
+    return shown, without_maps
 
 
 def address(pixels: np.ndarray) -> str:
@@ -97,30 +136,18 @@ def _encoded(image: Image.Image, kind: str, **options) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _exhibit(
-    outcome: Outcome, position: int, image: np.ndarray, overlay: np.ndarray | None
-) -> Exhibit:
-    names, test = outcome.data.class_names, outcome.test
-    return Exhibit(
-        image=address(_visible(image)),
-        map=None if overlay is None else address(overlay),
-        true=names[outcome.data.test.labels[position]],
-        predicted=names[test.predictions[position]],
-        confidence=float(test.confidences[position]),
-        position=position,
-    )
-
-
-def _maps(outcome: Outcome, images: np.ndarray) -> tuple[np.ndarray | None, str | None]:
+def _maps(
+    network: "Outcome | TrainedRun", images: np.ndarray
+) -> tuple[np.ndarray | None, str | None]:
     """Lay Grad-CAM over images: uint8 [N, H, W, 3], or None and the reason."""
-    model, variables = outcome.model, outcome.variables
+    preprocess = partial(normalize, **asdict(network.normalization))
 
     @jax.jit
     def mapped(variables, images):
-        return grad_cam(model, variables, outcome.prepared(images))
+        return grad_cam(network.model, variables, preprocess(to_float(images)))
 
     try:
-        return overlaid(_visible(images) / 255, mapped(variables, images)), None
+        return overlaid(_visible(images) / 255, mapped(network.variables, images)), None
     except InputError as error:
         return None, str(error)
 
