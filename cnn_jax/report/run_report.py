@@ -43,6 +43,8 @@ def write_report(
     notices = [*notices, *_unfinished(description, epochs, result)]
     figures = figures or result or {}
     assessment = figures.get("assessment")
+    if figures and assessment is None:
+        notices.append("An answer of the network is not finite, so nothing is measured.")
     recipe = description["recipe"]
     names = recipe["data"]["class_names"]
     matrix = np.array(assessment["confusion_matrix"]) if assessment else None

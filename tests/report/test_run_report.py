@@ -1,5 +1,6 @@
 """Reports of runs: what a page says is what the files say, and it needs nothing else."""
 
+import base64
 import csv
 import json
 import os
@@ -16,9 +17,11 @@ import numpy as np
 import pytest
 
 from cnn_jax import data, models, optim, run
+from cnn_jax.conclusion import final_figures
 from cnn_jax.errors import InputError
+from cnn_jax.evaluate import Evaluation
 from cnn_jax.recipe import Recipe
-from cnn_jax.report import write_comparison, write_report
+from cnn_jax.report import charts, write_comparison, write_report
 from cnn_jax.report.read_run import report_on_run
 from cnn_jax.report.run_report import flat_recipe
 from cnn_jax.trained import load_run
@@ -234,6 +237,28 @@ def test_a_network_without_stages_is_shown_without_maps(recipe, tmp_path):
     page = page_of(result.workdir)
     assert "Without maps" in page.text and "Without validation images no temp" in page.text
     assert "the last one" in page.text
+
+
+def test_answers_that_are_not_finite_are_said_to_be_so(finished, tmp_path):
+    outcome = finished.outcome
+    logits = outcome.test.logits.copy()
+    logits[3, 1] = np.inf
+    outcome = replace(outcome, test=Evaluation(outcome.test.tally, logits))
+    figures = final_figures(outcome)
+    assert figures["assessment"] is None and figures["test_correct"] == outcome.test.tally.correct
+    workdir = copied(finished, tmp_path)
+    write_report(workdir, figures=figures)
+    assert "An answer of the network is not finite" in page_of(workdir).text
+
+
+def test_many_classes_are_drawn_without_their_names(tmp_path):
+    matrix = np.arange(40**2).reshape(40, 40)
+    names = [f"class {k}" for k in range(40)]
+    drawn = base64.b64decode(charts.confusion(matrix, names).partition(",")[2]).decode()
+    assert "class 7" not in drawn and "<image" in drawn
+    few = base64.b64decode(charts.confusion(matrix[:5, :5], names[:5]).partition(",")[2]).decode()
+    assert "class 4" in few and "<image" not in few
+    assert "#000000" not in few and "prefers-color-scheme" in few
 
 
 def test_what_is_no_run_is_refused_and_left_alone(tmp_path):
