@@ -17,6 +17,7 @@ from cnn_jax.errors import InputError
 from cnn_jax.finetune_command import finetune, probe
 from cnn_jax.predict_command import predict_images
 from cnn_jax.recipe_options import data_options, load, run_options
+from cnn_jax.robustness_command import measure_robustness
 from cnn_jax.train_command import (
     DIVERGED,
     draw_schedule,
@@ -84,7 +85,7 @@ def evaluate_run(run: Path, data: str | None) -> None:
 
 for command in (
     train, finetune, probe, overfit, find_rate, draw_schedule, inspect_images, draw_augmented,
-    predict_images,
+    predict_images, measure_robustness,
 ):  # fmt: skip
     cnn_jax.add_command(command)
 

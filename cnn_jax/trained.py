@@ -1,5 +1,6 @@
 """A trained run, read back from its directory alone."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from cnn_jax.data.statistics import Normalization
 from cnn_jax.errors import InputError
 from cnn_jax.evaluate import Evaluation, evaluate
 from cnn_jax.precision import with_precision
-from cnn_jax.steps import make_eval_step, normalize
+from cnn_jax.steps import Metrics, make_eval_step, normalize
 from cnn_jax.weights.pretrained import Preprocessing, preprocessing_from
 
 
@@ -152,6 +153,23 @@ def evaluate_on(run: TrainedRun, dataset: data.Dataset, *, batch_size: int = 256
     Raises:
         InputError: the classes or the image shapes differ.
     """
+    step = eval_step_for(run, dataset)
+    return evaluate(step, run.variables, dataset.test, batch_size=batch_size)
+
+
+def eval_step_for(run: TrainedRun, dataset: data.Dataset) -> Callable[[dict, dict], Metrics]:
+    """Make the compiled evaluation step of a trained run for a dataset.
+
+    Args:
+        run: the run.
+        dataset: the data; its classes must be those of the run.
+
+    Returns:
+        The step, as of `make_eval_step`.
+
+    Raises:
+        InputError: the classes or the image shapes differ.
+    """
     if dataset.class_names != run.class_names:
         raise InputError(
             f"{dataset.name} has the classes {', '.join(dataset.class_names)}, and the run "
@@ -164,8 +182,7 @@ def evaluate_on(run: TrainedRun, dataset: data.Dataset, *, batch_size: int = 256
             f"{shape}: they must be equal"
         )
     preprocess = partial(normalize, **asdict(run.normalization))
-    eval_step = jax.jit(make_eval_step(run.model, preprocess=preprocess))
-    return evaluate(eval_step, run.variables, dataset.test, batch_size=batch_size)
+    return jax.jit(make_eval_step(run.model, preprocess=preprocess))
 
 
 def _as_tuple(value):
