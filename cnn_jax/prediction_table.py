@@ -1,7 +1,9 @@
 """Predictions for people to read, and for programs."""
 
+import csv
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -46,16 +48,51 @@ def print_table(predictions: Iterable[Prediction]) -> None:
 
 
 def print_json(predictions: Iterable[Prediction]) -> None:
-    """Print a JSON list with an object for each image: `image`, and `classes` or `error`."""
-    records = []
+    """Print a JSON list with an object for each image: `image`, and `classes` or `error`.
+
+    Each is printed as soon as it is known, and the list is closed whatever happens.
+
+    Args:
+        predictions: to print; those with an `explanation` say where it is.
+    """
+    before = "[\n"
+    try:
+        for prediction in predictions:
+            text = json.dumps(_record(prediction), indent=2, ensure_ascii=False)
+            print(before + "  " + text.replace("\n", "\n  "), end="", flush=True)
+            before = ",\n"
+    finally:
+        if before != "[\n":
+            print("\n]", flush=True)
+
+
+def print_csv(predictions: Iterable[Prediction], *, explained: bool = False) -> None:
+    """Print CSV with a line for each class of each image, or for an image that cannot be used.
+
+    Args:
+        predictions: to print, each as soon as it is known.
+        explained: whether to have a last column with the picture that explains an image.
+    """
+    columns = ["image", "rank", "class", "index", "probability", "error"]
+    columns += ["explanation"] * explained
+    writer = csv.DictWriter(
+        sys.stdout, columns, restval="", extrasaction="ignore", lineterminator="\n"
+    )
+    headed = False
     for prediction in predictions:
-        record: dict = {"image": _shown(prediction.path)}
+        # Not before it is known that there is anything to say.
+        if not headed:
+            writer.writeheader()
+            headed = True
+        shared = {"image": _shown(prediction.path), "error": prediction.error or ""}
+        if prediction.explanation:
+            shared["explanation"] = _shown(prediction.explanation)
         if prediction.error:
-            record["error"] = prediction.error
-        else:
-            record["classes"] = [vars(guess) for guess in prediction.guesses]
-        records.append(record)
-    print(json.dumps(records, indent=2, ensure_ascii=False))
+            writer.writerow(shared)
+        for rank, guess in enumerate(prediction.guesses, 1):
+            own = {"class": guess.name, "index": guess.index, "probability": guess.probability}
+            writer.writerow({**shared, "rank": rank, **own})
+        sys.stdout.flush()
 
 
 def with_progress(
@@ -79,6 +116,15 @@ def with_progress(
     for prediction in bar:
         seen.append(prediction)
         yield prediction
+
+
+def _record(prediction: Prediction) -> dict:
+    record: dict = {"image": _shown(prediction.path)}
+    if prediction.error:
+        return {**record, "error": prediction.error}
+    if prediction.explanation:
+        record["explanation"] = _shown(prediction.explanation)
+    return {**record, "classes": [vars(guess) for guess in prediction.guesses]}
 
 
 def _shown(path: Path) -> str:

@@ -15,7 +15,7 @@ from cnn_jax.data.statistics import Normalization
 from cnn_jax.errors import InputError
 from cnn_jax.evaluate import Evaluation, evaluate
 from cnn_jax.precision import with_precision
-from cnn_jax.steps import make_eval_step, normalize
+from cnn_jax.steps import Metrics, make_eval_step, normalize
 from cnn_jax.weights.pretrained import Preprocessing, preprocessing_from
 
 
@@ -201,6 +201,24 @@ def check_dataset(run: TrainedRun, dataset: data.Dataset) -> None:
         )
 
 
+def eval_step_for(run: TrainedRun, dataset: data.Dataset) -> Callable[[dict, dict], Metrics]:
+    """Make the compiled evaluation step of a trained run for a dataset.
+
+    Args:
+        run: the run.
+        dataset: the data; its classes must be those of the run.
+
+    Returns:
+        The step, as of `make_eval_step`.
+
+    Raises:
+        InputError: the classes or the image shapes differ.
+    """
+    check_dataset(run, dataset)
+    preprocess = partial(normalize, **asdict(run.normalization))
+    return jax.jit(make_eval_step(run.model, preprocess=preprocess))
+
+
 def evaluator(
     run: TrainedRun, dataset: data.Dataset, *, batch_size: int = 256
 ) -> Callable[[data.Source], Evaluation]:
@@ -217,10 +235,8 @@ def evaluator(
     Raises:
         InputError: the classes or the image shapes differ.
     """
-    check_dataset(run, dataset)
-    preprocess = partial(normalize, **asdict(run.normalization))
-    eval_step = jax.jit(make_eval_step(run.model, preprocess=preprocess))
-    return lambda source: evaluate(eval_step, run.variables, source, batch_size=batch_size)
+    step = eval_step_for(run, dataset)
+    return lambda source: evaluate(step, run.variables, source, batch_size=batch_size)
 
 
 def evaluate_on(run: TrainedRun, dataset: data.Dataset, *, batch_size: int = 256) -> Evaluation:

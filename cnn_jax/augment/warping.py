@@ -49,9 +49,40 @@ def warp(
     [9.0, 0.0, 1.0]
     """
     image = checks.image(image)
+    x, y = _sources(jnp.asarray(matrix, jnp.float32), *image.shape[:2])
+    return sample(image, x, y, interpolation=interpolation, fill=fill)
+
+
+def sample(
+    image: jax.Array,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    interpolation: Interpolation = "bilinear",
+    fill: float | Sequence[float] = 0.0,
+) -> jax.Array:
+    """Fill each pixel from a place of its own.
+
+    Args:
+        image: [H, W, C].
+        x: float [h, w], the column that each pixel of the result is taken from.
+        y: float [h, w], the row.
+        interpolation: nearest neighbour or bilinear.
+        fill: what lies around the image, a number or one for each channel.
+
+    Returns:
+        [h, w, C].
+
+    Raises:
+        InputError: the image has the wrong rank or type, or the interpolation is unknown.
+
+    >>> image = jnp.arange(4.0).reshape(2, 2, 1)
+    >>> sample(image, jnp.array([[0.5, 1.0]]), jnp.array([[0.0, 0.5]]))[0, :, 0].tolist()
+    [0.5, 2.0]
+    """
+    image = checks.image(image)
     checks.one_of("interpolation", interpolation, INTERPOLATIONS)
     height, width, channels = image.shape
-    x, y = _sources(jnp.asarray(matrix, jnp.float32), height, width)
     border = jnp.broadcast_to(jnp.asarray(fill, image.dtype), (channels,))
     framed = jnp.full((height + 2, width + 2, channels), border, image.dtype)
     framed = framed.at[1:-1, 1:-1].set(image).reshape(-1, channels)
