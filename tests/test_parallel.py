@@ -30,7 +30,7 @@ from experiments import equivalence, pmap_by_hand
 assert jax.device_count() == 8
 for mode, steps in {list(STEPS.items())}:
     np.savez(f"{{sys.argv[1]}}/{{mode}}.npz", **equivalence.losses_of(mode, steps=steps))
-pmap_by_hand.STEPS = 30
+pmap_by_hand.STEPS, pmap_by_hand.BATCH_SIZE = 30, 32
 np.save(f"{{sys.argv[1]}}/by_hand.npy", pmap_by_hand.main())
 """
     flags = "--xla_force_host_platform_device_count=8"
@@ -110,6 +110,7 @@ def test_two_processes_compute_what_one_device_does(mode, on_pair, on_one):
 
 def test_pmap_by_hand_computes_what_one_device_does(on_eight, monkeypatch):
     monkeypatch.setattr(pmap_by_hand, "STEPS", 30)
+    monkeypatch.setattr(pmap_by_hand, "BATCH_SIZE", 32)
     alone = pmap_by_hand.main()
     np.testing.assert_allclose(np.load(on_eight / "by_hand.npy"), alone, rtol=1e-5)
     assert alone[-1] < 0.8 * alone[0]
