@@ -11,7 +11,7 @@ from PIL import Image
 
 from cnn_jax.errors import InputError
 from cnn_jax.explain import grad_cam, overlaid
-from cnn_jax.predict import Classifier, Prediction, check_counts, guesses, looks
+from cnn_jax.predict import Classifier, Prediction, check_counts, guesses, looks, usual_batch_size
 from cnn_jax.rundir import replacing
 
 
@@ -21,7 +21,7 @@ def predict_and_explain(
     folder: str | Path,
     *,
     top_k: int = 5,
-    batch_size: int = 32,
+    batch_size: int | None = None,
 ) -> Iterator[Prediction]:
     """Classify image files, and draw Grad-CAM of the most probable class over each.
 
@@ -31,7 +31,7 @@ def predict_and_explain(
         folder: where the pictures go, made if need be: a PNG for each file that can be read, of
             what the network is shown, each whole or not at all. Nothing there is replaced.
         top_k: how many classes to tell of each.
-        batch_size: images that the network looks at together.
+        batch_size: images that the network looks at together; None for `usual_batch_size`.
 
     Yields:
         As `predict`, with the picture as `explanation`.
@@ -40,6 +40,7 @@ def predict_and_explain(
         InputError: as `predict`; before the first image where the network has no maps to explain,
             the folder has a file of a name that is to be written, or it cannot be written to.
     """
+    batch_size = usual_batch_size(classifier.preprocessing) if batch_size is None else batch_size
     check_counts(top_k=top_k, batch_size=batch_size)
     paths, folder = [Path(path) for path in paths], Path(folder)
     pictures = [folder / name for name in picture_names(paths)]

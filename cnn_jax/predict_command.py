@@ -31,7 +31,7 @@ _OF_WEIGHTS = ("model", "classes", "image_size", "crop_fraction", "interpolation
 @click.option("--mean", help="For the weights, a number for each channel: 0.5,0.5,0.5.")
 @click.option("--std", help="For the weights, the same.")
 @click.option("--top-k", type=int, default=5, help="How many classes to tell of each image.")
-@click.option("--batch-size", type=int, default=32, help="Images looked at together.")
+@click.option("--batch-size", type=int, help="Images looked at together.  [default: by their size]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option(
@@ -44,7 +44,7 @@ def predict_images(
     arguments: tuple[str, ...],
     weights: str | None,
     top_k: int,
-    batch_size: int,
+    batch_size: int | None,
     as_json: bool,
     as_csv: bool,
     explain: Path | None,

@@ -32,6 +32,13 @@ def classifier():
     return Classifier(model, variables, WHOLE, NAMES)
 
 
+def without_places():
+    """A network of a layer, which has nothing to explain."""
+    model = models.create_model("mlp", num_classes=3, widths=(4,))
+    variables = model.init(jax.random.key(0), np.zeros((1, 8, 8, 1)))
+    return Classifier(model, variables, WHOLE, NAMES)
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Six scans in two folders, two of one name; a damaged one; a note."""
@@ -158,9 +165,7 @@ def test_explanations_are_grad_cam_of_the_best_class(call, classifier, folder, t
 def test_what_cannot_be_explained_is_told_before_anything_is_written(
     call, classifier, folder, tmp_path
 ):
-    plain = models.create_model("mlp", num_classes=3, widths=(4,))
-    variables = plain.init(jax.random.key(0), np.zeros((1, 8, 8, 1)))
-    network = Classifier(plain, variables, WHOLE, NAMES)
+    network = without_places()
     with pytest.raises(InputError, match="marks no stage"):
         next(predict_and_explain(network, find_images([folder]), tmp_path / "out"))
     assert not (tmp_path / "out").exists()
@@ -172,11 +177,11 @@ def test_what_cannot_be_explained_is_told_before_anything_is_written(
     assert printed.err.endswith("error: `json` and `csv` contradict each other: choose one\n")
 
 
-def test_a_thousand_files_of_which_one_is_damaged(classifier, folder, tmp_path):
+def test_a_thousand_files_of_which_one_is_damaged(folder):
     """Each once and in order, the damaged one told in its place."""
     many = [sorted(folder.glob("b/*.png"))[k % 3] for k in range(1000)]
     many[617] = folder / "a" / "scan-1.png"
-    found = list(predict(classifier, many, top_k=1, batch_size=128))
+    found = list(predict(without_places(), many, top_k=1))
     assert [prediction.path for prediction in found] == many
     assert [k for k, prediction in enumerate(found) if prediction.error] == [617]
     assert found[617] == Prediction(many[617], error=found[617].error)

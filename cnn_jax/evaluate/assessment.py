@@ -70,12 +70,7 @@ def assess(
     found = {
         **_right_and_wrong(labels, logits, int(matrix.trace()), seed=seed),
         "balanced_accuracy": metrics.balanced_accuracy(matrix),
-        **{
-            f"macro_{name}": ranking_metrics.mean_where_defined(
-                np.array([record[name] for record in classes])
-            )
-            for name in ("precision", "recall", "f1", "roc_auc", "average_precision")
-        },
+        **_macro_averages(classes),
         **_calibration(labels, logits, temperature),
         "classes": classes,
         "confusion_matrix": matrix.tolist(),
@@ -138,6 +133,15 @@ def _calibration(labels: np.ndarray, logits: np.ndarray, temperature: float | No
         "calibrated_log_loss": log_loss(labels, logits, temperature=temperature),
         "calibrated_error": calibrated.expected_error,
         "calibrated_reliability": _bins(calibrated),
+    }
+
+
+def _macro_averages(classes: list[dict]) -> dict[str, float]:
+    names = ("precision", "recall", "f1", "roc_auc", "average_precision")
+    columns = {name: np.array([record[name] for record in classes]) for name in names}
+    return {
+        f"macro_{name}": ranking_metrics.mean_where_defined(column)
+        for name, column in columns.items()
     }
 
 

@@ -94,6 +94,24 @@ def corruption_names(channels: int) -> tuple[str, ...]:
     )
 
 
+def check_severity(severity: int) -> None:
+    """Require a severity that there is.
+
+    Args:
+        severity: what was given.
+
+    Raises:
+        InputError: it is no whole number from 0 to 5.
+
+    >>> check_severity(6)
+    Traceback (most recent call last):
+    cnn_jax.errors.InputError: `severity` (=6) must be at most 5: choose less
+    """
+    ranges.whole("severity", severity, least=0, remedy="0 is none, 5 the most")
+    if severity > SEVERITIES:
+        raise InputError(f"`severity` (={severity}) must be at most {SEVERITIES}: choose less")
+
+
 def corrupt(
     key: jax.Array,
     images: jax.Array,
@@ -129,9 +147,7 @@ def corrupt(
     if name not in CORRUPTIONS:
         raise InputError(f"`name` (={name!r}) is no corruption: {nearest(name, CORRUPTIONS)}")
     if not isinstance(severity, jax.Array):
-        ranges.whole("severity", severity, least=0, remedy="0 is none, 5 the most")
-        if severity > SEVERITIES:
-            raise InputError(f"`severity` (={severity}) must be at most {SEVERITIES}: choose less")
+        check_severity(severity)
     entry = CORRUPTIONS[name]
     severity = jnp.asarray(severity)
     row = jnp.maximum(severity - 1, 0)

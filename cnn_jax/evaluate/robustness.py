@@ -10,7 +10,13 @@ from cnn_jax import ranges
 from cnn_jax.data import Source, Subset
 from cnn_jax.data.batches import eval_batches
 from cnn_jax.errors import InputError, nearest
-from cnn_jax.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt, corruption_names
+from cnn_jax.evaluate.corruptions import (
+    CORRUPTIONS,
+    SEVERITIES,
+    check_severity,
+    corrupt,
+    corruption_names,
+)
 from cnn_jax.ranking_metrics import mean_where_defined
 from cnn_jax.steps import to_float
 
@@ -51,22 +57,16 @@ def corruption_accuracy(
     names = _checked_names(names, channels=source.image_shape[-1])
     severities = list(severities)
     for severity in severities:
-        ranges.whole("severity", severity, least=0, remedy="0 is none, 5 the most")
-        if severity > SEVERITIES:
-            raise InputError(f"`severity` (={severity}) must be at most {SEVERITIES}: choose less")
+        check_severity(severity)
     source = _spread(source, limit)
     root = jax.random.key(seed)
     # A key for each corruption, whichever others are measured.
     keys = {name: jax.random.fold_in(root, list(CORRUPTIONS).index(name)) for name in names}
 
-    @jax.jit
-    def clean(images: jax.Array) -> jax.Array:
-        return to_float(images)
-
     spoil = jax.jit(corrupt, static_argnames="name")
     correct = {(name, severity): 0 for name in names for severity in severities}
     for number, batch in enumerate(eval_batches(source, batch_size=batch_size)):
-        images = clean(batch["image"])
+        images = to_float(jnp.asarray(batch["image"]))
         identities = number * batch_size + np.arange(batch_size, dtype=np.int32)
         results = {None: eval_step(variables, {**batch, "image": images})["correct"]}
         for name, severity in correct:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from experiments import augmentation_speed, frozen_backbone_speed, loader_speed
+from experiments import augmentation_speed, frozen_backbone_speed, loader_speed, predict_speed
 
 
 def told(command, *arguments) -> str:
@@ -67,3 +67,17 @@ def test_a_frozen_backbone(monkeypatch, capsys):
     frozen_backbone_speed.main(rounds=1)
     told = capsys.readouterr().out
     assert re.search(r"mlp +8 px  full +[\d.]+  frozen +[\d.]+ +[\d.]+ times faster", told)
+
+
+def test_predicting_files_beside_a_loop(tmp_path, monkeypatch):
+    small = predict_speed.small_classifier()
+    monkeypatch.setattr(predict_speed, "pretrained_classifier", lambda name: small)
+    loader_speed.make_photographs(tmp_path / "photographs", count=4)
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        for path in sorted((tmp_path / "photographs").rglob("*.jpg")):
+            archive.write(path, path.relative_to(tmp_path))
+    options = ["--images", tmp_path / "images.zip", "--photographs", 3, "--rounds", 1]
+    output = told(predict_speed.main, *options)
+    assert len(re.findall(r"[\d,]+ images a second, [\d,]+ one by one: [\d.]+ times", output)) == 2
+    assert output.startswith("4 JPEG files, simple_cnn")
+    assert "3 photographs, efficientnet_lite0" in output
