@@ -10,7 +10,8 @@ installed is told and left out. Times are medians of turns A B A B, with what a 
 lay below and above; the processor time of all cores beside them is what stays near the truth when
 others use the machine (PyTorch's threads also wait busily, and Keras' Python is in it). `--parts`
 measures what surrounds the step: memory, the input pipeline, augmentation, an epoch from data to
-metrics, the start of a process with a cold and a warm cache, and how a step's cost grows.
+metrics, the start of a process with a cold and a warm cache, several steps in one dispatch, and how
+a step's cost grows.
 
 It writes a table, a JSON file with versions and hardware, and a picture beside that.
 """
@@ -32,7 +33,7 @@ from experiments.bench.cases import CASES, Case, Program, shrunk
 from experiments.bench.timing import Figure, in_turns
 
 PEERS = {"pytorch": "torch_peers", "flax": "flax_peers", "keras": "keras_peers"}
-PARTS = ("memory", "pipeline", "epoch", "startup", "scaling")
+PARTS = ("memory", "pipeline", "epoch", "startup", "scaling", "loop")
 
 # What is measured apart, or too long for a round of all.
 _ONLY_WHEN_NAMED = ("resnet50_train",)
@@ -103,6 +104,24 @@ def scaling(*, turns: int, seconds: float, quick: bool) -> list[dict]:
     return rows
 
 
+def loops(*, turns: int, seconds: float, quick: bool) -> list[dict]:
+    """Measure steps in one dispatch beside the same steps dispatched one by one."""
+    networks = {"resnet20_cifar": 16} if quick else {"simple_cnn": 64, "resnet20_cifar": 32}
+    rows = []
+    for model, images in networks.items():
+        case = Case("loop", "train", model, (images, 32, 32, 3))
+        case = shrunk(case) if quick else case
+        figures = in_turns(case, ours.looped(case, 4), turns=turns, seconds=seconds)
+        single, loop = (figure.median / 4 for figure in figures)
+        rows.append({
+            "model": model, "images": images, "ms, singly": 1e3 * single,
+            "ms, 4 in a loop": 1e3 * loop, "loop's speed / single's": single / loop,
+            "by processor time": figures[0].processor / figures[1].processor,
+            "to compile, s": figures[1].compiling,
+        })  # fmt: skip
+    return rows
+
+
 def memories(*, quick: bool, say: Callable[[str], None]) -> list[dict]:
     """Measure the peak memory of a ResNet-50's training step, ours and the peers'."""
     (case,) = chosen("resnet50_train", "cpu")
@@ -129,6 +148,7 @@ def parts_measured(parts: Iterable[str], *, quick: bool, turns: int, seconds: fl
                 network, batch_size=8, image_size=32 if quick else 224)}
             for network in (("lenet5",) if quick else ("resnet50",))
         ] + ([] if quick else [{"what": "cnn-jax train on digits", **startup.training_command()}]),
+        "loop": lambda: loops(turns=turns, seconds=seconds, quick=quick),
         "scaling": lambda: scaling(turns=turns, seconds=seconds, quick=quick),
     }  # fmt: skip
     return {part: functions[part]() for part in parts}

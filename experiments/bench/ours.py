@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax import create_model, layers, make_train_step, optim
+from cnn_jax.many_steps import many_steps
 from cnn_jax.precision import with_precision
 from cnn_jax.state import init_state
 from experiments.bench.cases import Case, Program, example
@@ -57,6 +58,29 @@ def network(case: Case, model) -> Program:
         metrics["loss"].block_until_ready()
 
     return started(run)
+
+
+def looped(case: Case, count: int) -> dict[str, Program]:
+    """Compile so many training steps twice: dispatched one by one, and in one loop."""
+    images, labels = example(case)
+    batch = {"image": jnp.asarray(images), "label": jnp.asarray(labels)}
+    batches = jax.tree.map(lambda array: jnp.stack([array] * count), batch)
+    model = create_model(case.model, num_classes=case.classes)
+    states = [training(case, model)[0] for _ in range(2)]
+    single = training(case, model)[1]
+    step = make_train_step(model, optim.sgd(0.01, momentum=0.9))
+    together = jax.jit(many_steps(step), donate_argnums=0)
+
+    def one_by_one() -> None:
+        for _ in range(count):
+            states[0], metrics = single(states[0], batch)
+        metrics["loss"].block_until_ready()
+
+    def in_a_loop() -> None:
+        states[1], metrics = together(states[1], batches)
+        metrics["loss"].block_until_ready()
+
+    return {"one by one": started(one_by_one), "in a loop": started(in_a_loop)}
 
 
 def training(case: Case, model):
