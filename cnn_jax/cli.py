@@ -11,6 +11,7 @@ from rich.console import Console
 
 from cnn_jax import __version__, models
 from cnn_jax.augment_command import draw_augmented
+from cnn_jax.compilation_cache import use_compilation_cache
 from cnn_jax.data_command import inspect_images
 from cnn_jax.ensemble_command import ensemble
 from cnn_jax.errors import InputError
@@ -132,6 +133,7 @@ def call(command: click.Command) -> int:
     Returns:
         The exit code. A process that has met others does not return one for a failure, but ends.
     """
+    use_compilation_cache()
     code = _called(command)
     if code and "jax" in sys.modules:
         from cnn_jax.processes import leave

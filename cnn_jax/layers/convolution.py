@@ -1,14 +1,11 @@
 """Convolution in its forms, as pure functions on batches."""
 
-import functools
-import operator
-
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import ArrayLike
 
-from cnn_jax.layers.arguments import floats, vector, widened
+from cnn_jax.layers import convolution_forms
+from cnn_jax.layers.arguments import floats, vector
 from cnn_jax.reference.arguments import (
     Padding,
     Pair,
@@ -24,11 +21,7 @@ from cnn_jax.reference.geometry import output_size
 
 IMAGES = ("images", "height", "width", "channels")
 _KERNEL = ("height", "width", "channels // groups", "filters")
-LAYOUT = ("NHWC", "HWIO", "NHWC")
 _NUMPY_MODES = {"zero": "constant", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}
-
-# Above it the unrolled program grows too long to compile; 7x7 (ConvNeXt) is still well below.
-_MOST_SHIFTS = 64
 
 
 def pad(images: ArrayLike, padding: Padding, *, mode: str = "zero") -> jax.Array:
@@ -122,9 +115,9 @@ def convolution(
         )
     if padding_mode != "zero" or _beyond_reach(pads, kernel, dilations):
         images, pads = pad(images, pads, mode=padding_mode), ((0, 0), (0, 0))
-    shifting = not plain and _shifting_pays(images, kernel, groups)
-    form = _shifted if shifting else _compiled
-    return add_bias(form(images, kernel, strides, pads, dilations, groups), bias)
+    call = images, kernel, strides, pads, dilations, groups
+    form = convolution_forms.compiled if plain else convolution_forms.fastest(*call)
+    return add_bias(form(*call), bias)
 
 
 def _beyond_reach(pads, kernel: jax.Array, dilations: tuple[int, int]) -> bool:
@@ -137,50 +130,6 @@ def _beyond_reach(pads, kernel: jax.Array, dilations: tuple[int, int]) -> bool:
         max(sides) > gap * (length - 1)
         for sides, gap, length in zip(pads, dilations, kernel.shape[:2], strict=True)
     )
-
-
-def _shifting_pays(images: jax.Array, kernel: jax.Array, groups: int) -> bool:
-    """Whether a convolution is depthwise and this backend's own depthwise form is slow.
-
-    XLA's CPU backend takes 36 ms for 16x28x28x128 with 3x3 kernels, the shifted form 1.4 ms (195
-    and 51 ms with the gradient); other backends have kernels of their own for it.
-    """
-    depthwise = groups == images.shape[3] > 1
-    few = kernel.shape[0] * kernel.shape[1] <= _MOST_SHIFTS
-    return depthwise and few and jax.default_backend() == "cpu"
-
-
-def _compiled(images, kernel, strides, pads, dilations, groups):
-    return lax.conv_general_dilated(
-        images,
-        kernel,
-        window_strides=strides,
-        padding=pads,
-        rhs_dilation=dilations,
-        feature_group_count=groups,
-        dimension_numbers=LAYOUT,
-    )
-
-
-def _shifted(images, kernel, strides, pads, dilations, groups):
-    """Add up the images once for each entry of a depthwise kernel: moved by it, times it."""
-    multiplier = kernel.shape[3] // groups
-    padded = jnp.pad(images, ((0, 0), *pads, (0, 0)))
-    # One product at a time, the sum is not the compiler's own and would round at each step.
-    padded, kernel = jnp.repeat(widened(padded), multiplier, axis=3), widened(kernel)
-    (down, right), (apart_down, apart_right) = strides, dilations
-    batch, height, width, filters = padded.shape
-    tall = height - apart_down * (kernel.shape[0] - 1)
-    wide = width - apart_right * (kernel.shape[1] - 1)
-
-    def moved(a: int, b: int) -> jax.Array:
-        top, left = a * apart_down, b * apart_right
-        end = (batch, top + tall, left + wide, filters)
-        return lax.slice(padded, (0, top, left, 0), end, (1, down, right, 1))
-
-    entries = [(a, b) for a in range(kernel.shape[0]) for b in range(kernel.shape[1])]
-    products = (moved(a, b) * kernel[a, b, 0] for a, b in entries)
-    return functools.reduce(operator.add, products).astype(images.dtype)
 
 
 def add_bias(output: jax.Array, bias: ArrayLike | None) -> jax.Array:

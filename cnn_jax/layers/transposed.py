@@ -6,7 +6,8 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from cnn_jax.layers.arguments import floats
-from cnn_jax.layers.convolution import IMAGES, LAYOUT, add_bias
+from cnn_jax.layers.convolution import IMAGES, add_bias
+from cnn_jax.layers.convolution_forms import LAYOUT
 from cnn_jax.reference.arguments import (
     Padding,
     Pair,

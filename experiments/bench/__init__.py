@@ -1,0 +1,1 @@
+"""Parts of `experiments/benchmark.py`: what is measured, ours and the peers, and how."""

@@ -1,0 +1,160 @@
+"""What was measured, as a table, as JSON with versions and hardware, and as a picture."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from experiments.bench.cases import Case
+from experiments.bench.timing import Figure, best_peers
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch", "torchvision", "timm", "keras")
+
+
+def environment() -> dict:
+    """Tell versions and hardware, as JSON takes it."""
+    import jax
+
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    return {
+        "python": platform.python_version(),
+        "versions": versions,
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+        "load": os.getloadavg(),
+        "command": ["python", "-m", "experiments.benchmark", *sys.argv[1:]],
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    found = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(found, platform.processor())
+
+
+def ratios(case: Case, figures: Sequence[Figure]) -> dict[str, float]:
+    """Divide our throughput by that of each peer's best form."""
+    ours = [figure for figure in figures if figure.program == "cnn_jax"]
+    if not ours:
+        return {}
+    return {peer: best.median / ours[0].median for peer, best in best_peers(figures).items()}
+
+
+def time_table(results: Sequence[tuple[Case, list[Figure]]]) -> Table:
+    """Lay times out for `rich.console.Console.print`."""
+    title = "a step: median of the turns (a tenth was below, above), and of all cores together"
+    table = Table(title=title, title_justify="left")
+    for name in (
+        "case",
+        "program",
+        "ms",
+        "10-90 %",
+        "core ms",
+        "images/s",
+        "first step",
+        "ours is",
+    ):
+        table.add_column(name, justify="left" if name in ("case", "program") else "right")
+    for case, figures in results:
+        compared, best = ratios(case, figures), best_peers(figures)
+        for index, figure in enumerate(figures):
+            peer = figure.program.split(" ")[0]
+            chosen = best.get(peer) is figure
+            table.add_row(
+                f"{case.name} {'×'.join(map(str, case.shape))}" if index == 0 else "",
+                figure.program,
+                f"{1e3 * figure.median:.2f}",
+                f"{1e3 * figure.low:.2f}–{1e3 * figure.high:.2f}",
+                f"{1e3 * figure.processor:.2f}",
+                f"{figure.images_per_second:,.0f}",
+                f"{figure.compiling:.1f} s",
+                _against(case, peer, compared[peer]) if chosen and peer in compared else "",
+            )
+        table.add_section()
+    return table
+
+
+def _against(case: Case, peer: str, ratio: float) -> str:
+    bar = case.bars.get(peer)
+    if bar is None:
+        return f"{ratio:.2f}×"
+    return f"{ratio:.2f}× (bar {bar:.2g}{'' if ratio >= bar else ': missed'})"
+
+
+def rows_table(title: str, rows: Sequence[dict]) -> Table:
+    """Lay out records with the same keys."""
+    table = Table(title=title, title_justify="left")
+    for name in rows[0]:
+        table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
+    for row in rows:
+        table.add_row(
+            *(value if isinstance(value, str) else f"{value:,.4g}" for value in row.values())
+        )
+    return table
+
+
+def write_json(path: Path, results: Sequence[tuple[Case, list[Figure]]], parts: dict) -> None:
+    """Write all that was measured, with versions and hardware."""
+    record = {
+        "environment": environment(),
+        "cases": [
+            {
+                **{name: getattr(case, name) for name in ("name", "work", "model", "shape")},
+                "precision": case.precision,
+                "bars": case.bars,
+                "ours_by_peer": ratios(case, figures),
+                "figures": [figure.as_dict() for figure in figures],
+            }
+            for case, figures in results
+        ],
+        **parts,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def draw(path: Path, results: Sequence[tuple[Case, list[Figure]]]) -> None:
+    """Draw our throughput relative to the best form of each peer, with the bars to reach."""
+    import matplotlib.pyplot as plt
+
+    compared = [(case, ratios(case, figures)) for case, figures in results]
+    compared = [(case, found) for case, found in compared if found]
+    peers = sorted({peer for _, found in compared for peer in found})
+    if not peers:
+        return
+    figure, axis = plt.subplots(
+        figsize=(8, 1 + 0.22 * sum(1 + len(found) for _, found in compared)), layout="constrained"
+    )
+    labels, place = [], 0
+    for case, found in compared:
+        for peer, ratio in found.items():
+            axis.barh(place, ratio, color=f"C{peers.index(peer)}")
+            if peer in case.bars:
+                axis.plot([case.bars[peer]] * 2, [place - 0.5, place + 0.5], "k", linewidth=2)
+            labels.append((place, f"{case.name} / {peer}"))
+            place += 1
+        place += 0.6
+    axis.axvline(1, color="grey", linewidth=0.8)
+    axis.set_yticks([place for place, _ in labels], [name for _, name in labels], fontsize=8)
+    axis.invert_yaxis()
+    axis.set_xscale("log")
+    axis.set_xlabel("our throughput / the peer's best form (black: what it is to be at least)")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=80)
+    plt.close(figure)
