@@ -1,6 +1,6 @@
 """How many images `cnn-jax predict` looks at in a second, against a plain loop over the files.
 
-    python experiments/predict_speed.py --images cifar10-jpeg.zip
+    python -m experiments.predict_speed --images cifar10-jpeg.zip
 
 The loop reads a file with Pillow, brings it to size and asks the compiled network, one image after
 the other; `predict` reads in threads while the network looks at a batch. They take turns, and the
