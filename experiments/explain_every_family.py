@@ -43,11 +43,14 @@ Measured on 2 CPU cores that other work shared, in about 20 minutes of processor
 | vgg11_bn | features.14 | 79 | 86.7 % | 18 % | 31 % |
 | wrn_16_4_cifar | layer3 | 95 | 43.0 % | 13 % | 29 % |
 
-So the maps of 20 networks look at the object. Those of four do not: ConvNeXt and VGG are right and
-yet their maps lie anywhere (VGG's are of a stage far from its end), SqueezeNet has not learnt the
-task, and the wide ResNet, right about the images of its training, is not about others. AlexNet,
-AlexNet of 2012, EfficientNetV2 and Inception v3, which take longest, have not been run to the end.
-An MLP has no maps.
+So 27 to 68 % of the maps of 20 networks lie on the object. Those of four do not: ConvNeXt and VGG
+are right and yet their maps lie anywhere (VGG's are of a stage far from its end), SqueezeNet has
+not learnt the task, and the wide ResNet, right about its training images, is not about others.
+AlexNet, AlexNet of 2012, EfficientNetV2 and Inception v3, which take longest, have not been run to
+the end. An MLP has no maps. The shares in the picture are these means; its cat is one image, about
+which some differ from their mean, and where nothing speaks for a cat (SqueezeNet, VGG, GoogLeNet)
+the map is empty. The pretrained network's map lies on the cup at its last stage and by occlusion;
+stages before it show edges.
 """
 
 import json
@@ -336,6 +339,9 @@ def draw(found: dict[str, tuple[Found, np.ndarray, Planted]], out: Path) -> None
         axis.axis("off")
     figure.savefig(out, dpi=72)
     plt.close(figure)
+    with Image.open(out) as picture:
+        few = picture.convert("RGB").quantize(128, method=Image.Quantize.MEDIANCUT)
+    few.save(out, optimize=True)
 
 
 @click.command(context_settings={"show_default": True}, help=__doc__)
