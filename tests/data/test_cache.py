@@ -27,7 +27,9 @@ def pets(tmp_path, monkeypatch):
 
 def fill(root, **options) -> CachedImages:
     listing = list_files(root)
-    return CachedImages(*cache.fill_cache(listing, size=None, **options), listing.labels)
+    return CachedImages(
+        *cache.fill_cache(listing, size=None, **options), listing.labels, listing.paths
+    )
 
 
 def whole(source) -> np.ndarray:
