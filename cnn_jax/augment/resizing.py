@@ -32,8 +32,8 @@ def resize(image: jax.Array, size: int | Sequence[int]) -> jax.Array:
     Raises:
         InputError: the size is no whole number above 0, or the image has the wrong rank or type.
 
-    >>> resize(jnp.zeros((375, 500, 3)), 256).shape
-    (256, 341, 3)
+    >>> resize(jnp.zeros((6, 9, 3)), 4).shape
+    (4, 6, 3)
     >>> (7 * resize(jnp.arange(4.0).reshape(1, 4, 1), (1, 2)))[0, :, 0].round().tolist()
     [5.0, 16.0]
     """

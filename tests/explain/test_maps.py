@@ -188,7 +188,7 @@ def test_every_family_has_a_target_with_places(name):
 
 def test_the_target_of_a_transformer_has_a_gradient_and_its_last_block_has_none():
     model, images = small_model("vit_tiny_patch16"), small_images("vit_tiny_patch16", 1)
-    variables = model.init(jax.random.key(0), images)
+    variables = jax.jit(model.init)(jax.random.key(0), images)
     assert explain.default_target(model, variables, images) == "blocks.0"
     three, classes = jnp.concatenate([images] * 3), np.arange(3)
     for target, speaks in (("blocks.0", True), ("blocks.1", False)):
