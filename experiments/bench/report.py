@@ -98,14 +98,14 @@ def _against(case: Case, peer: str, ratio: float) -> str:
 
 
 def rows_table(title: str, rows: Sequence[dict]) -> Table:
-    """Lay out records with the same keys."""
+    """Lay out records; where one has no value for a column of another, the cell is empty."""
     table = Table(title=title, title_justify="left")
-    for name in rows[0]:
-        table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    for name in names:
+        table.add_column(name, justify="left" if isinstance(rows[0].get(name), str) else "right")
     for row in rows:
-        table.add_row(
-            *(value if isinstance(value, str) else f"{value:,.4g}" for value in row.values())
-        )
+        values = (row.get(name, "") for name in names)
+        table.add_row(*(each if isinstance(each, str) else f"{each:,.4g}" for each in values))
     return table
 
 
