@@ -45,14 +45,14 @@ def use_compilation_cache(cache_dir: str | Path | None = None) -> Path | None:
         return None
     if jax.config.jax_compilation_cache_dir:
         return Path(jax.config.jax_compilation_cache_dir)
-    root = cache_folder(cache_dir) / "compiled"
-    folder = root / _machine()
     try:
+        root = cache_folder(cache_dir) / "compiled"
+        folder = root / _machine()
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             return None
         remove_oldest(root.rglob("*-cache"), most_bytes=_MOST_BYTES)
-    except OSError:
+    except (OSError, RuntimeError):  # the latter of a user without a home
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:

@@ -17,10 +17,19 @@ print(folder, "cache_hits" in seen)
 """
 
 
-def told(folder, **variables) -> list[str]:
+# As for a user of a container whom no one has told a home.
+_HOMELESS = """
+import pathlib
+def home():
+    raise RuntimeError("Could not determine home directory.")
+pathlib.Path.home = home
+"""
+
+
+def told(folder, *, first: str = "", **variables) -> list[str]:
     """The folder in use, and whether anything was found in it."""
     nothing = {"JAX_COMPILATION_CACHE_DIR": "", "CNN_JAX_CACHE": str(folder)}
-    done = python("-c", _PROGRAM, cwd=ROOT, **{**nothing, **variables})
+    done = python("-c", first + _PROGRAM, cwd=ROOT, **{**nothing, **variables})
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr, done.stderr
     return done.stdout.split()
@@ -39,6 +48,7 @@ def test_it_can_be_turned_off_and_cannot_be_in_the_way(tmp_path):
     in_the_way = tmp_path / "file"
     in_the_way.touch()
     assert told(tmp_path, CNN_JAX_CACHE=str(in_the_way)) == ["None", "False"]
+    assert told("", first=_HOMELESS, XDG_CACHE_HOME="") == ["None", "False"]
 
 
 def test_what_jax_is_told_goes_first(tmp_path):
