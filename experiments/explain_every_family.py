@@ -52,8 +52,8 @@ are right and yet their maps lie anywhere (VGG's are of a stage far from its end
 not learnt the task, and the wide ResNet, right about its training images, is not about others.
 AlexNet of 2012 has half learnt it. An MLP has no maps. The shares in the picture are these means;
 its cat is one image, about which some differ from their mean, and where nothing speaks for a cat
-(SqueezeNet, VGG, GoogLeNet) the map is empty. The pretrained network's map lies on the cup at its last stage and by occlusion;
-stages before it show edges.
+(SqueezeNet, VGG, GoogLeNet) the map is empty. The pretrained network's map lies on the cup at its
+last stage and by occlusion; stages before it show edges.
 """
 
 import json

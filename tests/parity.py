@@ -110,30 +110,34 @@ def measure(row: Row, *, images: int = 2) -> Differences:
 
     stages = row.stages if isinstance(row.stages, Mapping) else {name: name for name in row.stages}
     their_logits, outputs = torch_outputs(torch_model, batch, list(stages.values()))
-    our_logits, our_features = our_outputs(model, variables, batch)
+    if row.gradients:  # one program for all: to compile takes the time
+        ours = our_outputs_and_gradients(model)
+        our_logits, our_features, _ = jax.device_get(ours(variables, batch, np.arange(images)))
+    else:
+        our_logits, our_features = our_outputs(model, variables, batch)
     assert list(our_features) == list(stages)
     features = [
         relative_difference(maps, outputs[stages[name]]) for name, maps in our_features.items()
     ]
     gradients = None
     if row.gradients:
-        gradients = _measure_gradients(row, torch_model, model, variables, images)
+        gradients = _measure_gradients(row, torch_model, ours, variables, images)
     return Differences(relative_difference(our_logits, their_logits), max(features), gradients)
 
 
-def _measure_gradients(row: Row, torch_model, model, variables: dict, images: int) -> float:
+def _measure_gradients(row: Row, torch_model, ours, variables: dict, images: int) -> float:
     """Return the difference for the first batch without a ReLU on its edge, else the least.
 
     The derivative of ReLU jumps at 0: where rounding puts an input on the other side, gradients
     differ by a percent though nothing is wrong. Three batches hardly all have such an input.
     """
-    gradients, differences = our_gradients(model), []
+    channels = create_model(row.variant, **row.options).in_channels
+    labels, differences = np.arange(images), []
     for seed in (1, 2, 3):
-        batch = random_images(row.image_size, count=images, channels=model.in_channels, seed=seed)
-        labels = np.arange(images)
+        batch = random_images(row.image_size, count=images, channels=channels, seed=seed)
         theirs = to_variables(row.translate(torch_gradients(torch_model, batch, labels)))
-        ours = jax.device_get(gradients(variables, batch, labels))
-        differences.append(gradient_difference(ours, theirs["params"]))
+        _, _, gradients = jax.device_get(ours(variables, batch, labels))
+        differences.append(gradient_difference(gradients, theirs["params"]))
         if differences[-1] < 1e-4:
             break
     return min(differences)
@@ -285,18 +289,22 @@ def torch_gradients(model: torch.nn.Module, images: np.ndarray, labels: np.ndarr
     }
 
 
-def our_gradients(model) -> Callable[[dict, np.ndarray, np.ndarray], dict]:
-    """Make (variables, images, labels) -> the same gradients of ours, in the tree of `params`."""
+def our_outputs_and_gradients(model) -> Callable[[dict, np.ndarray, np.ndarray], tuple]:
+    """Make (variables, images, labels) -> what `our_outputs` gives, and the gradients of PyTorch.
+
+    The gradients are in the tree of `params`.
+    """
 
     @jax.jit
-    def gradients(variables, images, labels):
+    def run(variables, images, labels):
         def loss(params):
             logits = model.apply({**variables, "params": params}, images)
-            return cross_entropy(logits, labels).mean()
+            return cross_entropy(logits, labels).mean(), logits
 
-        return jax.grad(loss)(variables["params"])
+        gradients, logits = jax.grad(loss, has_aux=True)(variables["params"])
+        return logits, extract_features(model, variables, images), gradients
 
-    return gradients
+    return run
 
 
 def relative_difference(ours: np.ndarray, theirs: np.ndarray) -> float:

@@ -38,7 +38,8 @@ def test_outputs_and_gradients_are_pytorchs():
     ours = np.asarray(model.apply(variables, signals))
     assert parity.relative_difference(ours, logits.detach().numpy()) < 1e-4
 
-    gradients = jax.device_get(parity.our_gradients(model)(variables, signals, np.arange(2)))
+    ours = parity.our_outputs_and_gradients(model)
+    _, _, gradients = jax.device_get(ours(variables, signals, np.arange(2)))
     theirs = {name: value.grad.numpy() for name, value in torch_model.named_parameters()}
     theirs = parity.to_variables(theirs)["params"]
     assert parity.gradient_difference(gradients, theirs) < 1e-3
