@@ -4,17 +4,20 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
 import jax
 
-_PACKAGES = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+PACKAGES = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def environment() -> dict:
+def environment(packages: Sequence[str] = PACKAGES) -> dict:
     """Say which versions are at work on which machine.
+
+    Args:
+        packages: whose versions to tell.
 
     Returns:
         `python`, `packages` (version by name; of what is not installed, none), `system`,
@@ -25,7 +28,7 @@ def environment() -> dict:
     """
     return {
         "python": platform.python_version(),
-        "packages": dict(_versions()),
+        "packages": dict(_versions(packages)),
         "system": f"{platform.system()} {platform.release()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -54,8 +57,8 @@ def command_line(*, without: Sequence[str] = (), and_then: Sequence[str] = ()) -
     return shlex.join([*start, *given, *and_then])
 
 
-def _versions():
-    for name in _PACKAGES:
+def _versions(packages: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for name in packages:
         try:
             yield name, metadata.version(name)
         except metadata.PackageNotFoundError:  # imported from its folder

@@ -42,9 +42,7 @@ train.run(small_recipe(), workdir, resume=True, quiet=True, mode=mode)
 def small_recipe():
     """A run of 13 steps, equal to rounding on any devices."""
     return Recipe(
-        model=create_model(
-            "three_block_cnn", num_classes=10, in_channels=1, widths=(8, 8, 16), hidden=32
-        ),
+        model=create_model("simple_cnn", in_channels=1, widths=(8, 8, 16), hidden=32),
         data=load_data("digits", validation=0, test=1397),
         optimizer=partial(optim.sgd, momentum=0.9),
         schedule=partial(schedules.constant, learning_rate=0.01),

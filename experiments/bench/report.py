@@ -1,51 +1,26 @@
 """What was measured, as a table, as JSON with versions and hardware, and as a picture."""
 
-import importlib.metadata
 import json
 import os
-import platform
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
 
+import cnn_jax.environment
 from experiments.bench.cases import Case
 from experiments.bench.timing import Figure, best_peers
 
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch", "torchvision", "timm", "keras")
+_PEERS = ("torch", "torchvision", "timm", "keras")
 
 
 def environment() -> dict:
-    """Tell versions and hardware, as JSON takes it."""
-    import jax
-
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
-    return {
-        "python": platform.python_version(),
-        "versions": versions,
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
-        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
-        "load": os.getloadavg(),
-        "command": ["python", "-m", "experiments.benchmark", *sys.argv[1:]],
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    found = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(found, platform.processor())
+    """Tell versions and hardware, as JSON takes it, and how busy the machine is."""
+    arguments = ["python", "-m", "experiments.benchmark", *sys.argv[1:]]
+    found = cnn_jax.environment.environment((*cnn_jax.environment.PACKAGES, *_PEERS))
+    return {**found, "load": os.getloadavg(), "command": shlex.join(arguments)}
 
 
 def ratios(case: Case, figures: Sequence[Figure]) -> dict[str, float]:

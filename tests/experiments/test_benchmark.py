@@ -23,7 +23,7 @@ def test_a_case_beside_its_peers(tmp_path, monkeypatch):
     assert "(bar 1e+09: missed)" in outcome.output and "(bar 0)" in outcome.output
     assert (tmp_path / "figures" / "found.png").stat().st_size > 1000
     record = json.loads(out.read_text())
-    assert record["environment"]["versions"]["jax"] and record["environment"]["cores"]
+    assert record["environment"]["packages"]["jax"] and record["environment"]["cores"]
     (found,) = record["cases"]
     programs = {figure["program"]: figure for figure in found["figures"]}
     assert list(programs) == [

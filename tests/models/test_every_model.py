@@ -34,7 +34,7 @@ SMALL = {
     "alexnet": (63, {}),
     "alexnet_2012": (63, {}),
     "cnn1d": (16, {"widths": (8, 16, 8)}),
-    "convnext_tiny": (32, {"depths": (1, 1, 1, 1), "features": (8, 16, 16, 24)}),
+    "convnext_tiny": (32, {"depths": (1, 1, 1), "features": (8, 16, 16)}),
     "densenet121": (32, {"depths": (1, 2, 1, 1)}),
     "densenet_bc_100_12_cifar": (8, {"depths": (2, 1, 1)}),
     "efficientnet_b0": (32, _short_stages("efficientnet_b0", blocks=2)),
