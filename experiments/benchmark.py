@@ -33,7 +33,11 @@ what it is to be at least in brackets (experiments/benchmark.json has the rest).
 
 Four steps in one dispatch run at 1.24 times (simple_cnn) and 1.14 times (ResNet-20) the speed of
 single ones. PyTorch trains faster in every case: of processor time, a step of ResNet-20 takes it
-243 ms and us 633. The gradient of max-pooling has no form of its own yet.
+243 ms and us 633. The gradient of max-pooling has no form of its own yet. With --only '' --parts
+startup,memory: ResNet-50's first step (batch 8) is done after 16.2 s with a cold and 6.3 s with a
+warm compilation cache (0.39, aim 0.35), `cnn-jax train` on the digits after 14.2 and 10.9 s; a
+training step of ResNet-50 at batch 32 peaks at 5.7 GB, PyTorch's at 3.7 GB channels_last and 4.1 GB
+contiguous (1.5, aim 1.1).
 """
 
 import fnmatch
