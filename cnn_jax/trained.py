@@ -239,23 +239,6 @@ def evaluator(
     return lambda source: evaluate(step, run.variables, source, batch_size=batch_size)
 
 
-def evaluate_on(run: TrainedRun, dataset: data.Dataset, *, batch_size: int = 256) -> Evaluation:
-    """Evaluate a trained run on the test images of a dataset.
-
-    Args:
-        run: the run.
-        dataset: the data; its classes must be those of the run.
-        batch_size: images in a batch.
-
-    Returns:
-        The evaluation.
-
-    Raises:
-        InputError: the classes or the image shapes differ.
-    """
-    return evaluator(run, dataset, batch_size=batch_size)(dataset.test)
-
-
 def outcome_on(run: TrainedRun, dataset: data.Dataset, *, batch_size: int = 256) -> Outcome:
     """Evaluate a trained run on the test and the validation images of a dataset.
 

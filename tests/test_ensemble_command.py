@@ -11,7 +11,7 @@ import pytest
 from cnn_jax import cli, create_model, data, load_run, load_weights, models, run, rundir
 from cnn_jax.errors import InputError
 from cnn_jax.soups import soup
-from cnn_jax.trained import evaluate_on, load_runs
+from cnn_jax.trained import evaluator, load_runs
 from tests.conftest import scans
 from tests.test_cli import call
 
@@ -48,7 +48,7 @@ def test_members_their_mean_and_what_they_make_together(trained, monkeypatch, ca
     output = capsys.readouterr().out
     runs = load_runs([a, b])
     dataset = runs[0].load_data()
-    evaluations = [evaluate_on(each, dataset) for each in runs]
+    evaluations = [evaluator(each, dataset)(dataset.test) for each in runs]
     for name, evaluation in zip((a, b), evaluations, strict=True):
         accuracy = 100 * evaluation.tally.accuracy
         assert told(output, name) == pytest.approx(accuracy, abs=0.005)
@@ -68,7 +68,7 @@ def test_members_their_mean_and_what_they_make_together(trained, monkeypatch, ca
                 written["params"][path]["kernel"], expected["params"][path]["kernel"]
             )
     made = replace(runs[0], variables=expected)
-    accuracy = 100 * evaluate_on(made, dataset).tally.accuracy
+    accuracy = 100 * evaluator(made, dataset)(dataset.test).tally.accuracy
     assert told(output, "soup") == pytest.approx(accuracy, abs=0.005)
 
 

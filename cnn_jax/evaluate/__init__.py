@@ -9,6 +9,7 @@ import numpy as np
 
 from cnn_jax.data import Source
 from cnn_jax.data.batches import Batch, eval_batches
+from cnn_jax.evaluate.calibration import softmax
 from cnn_jax.metrics import Tally
 
 
@@ -31,13 +32,12 @@ class Evaluation:
 
     @functools.cached_property
     def probabilities(self) -> np.ndarray:
-        """What each class is given, the softmax of the logits. float32 [N, K]."""
-        exponentials = np.exp(self.logits - self.logits.max(-1, keepdims=True))
-        return exponentials / exponentials.sum(-1, keepdims=True)
+        """What each class is given, the softmax of the logits. float64 [N, K]."""
+        return softmax(self.logits)
 
     @property
     def confidences(self) -> np.ndarray:
-        """The probability of the most probable class. float32 [N]."""
+        """The probability of the most probable class. float64 [N]."""
         return self.probabilities.max(-1)
 
 

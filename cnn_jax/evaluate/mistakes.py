@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import log_softmax
 
 from cnn_jax import ranges
 from cnn_jax.errors import InputError
@@ -70,7 +71,7 @@ def most_confident_mistakes(labels: ArrayLike, logits: ArrayLike, *, count: int)
     labels, logits = _checked(labels, logits)
     ranges.whole("count", count, remedy="20 for instance")
     wrong = np.flatnonzero(logits.argmax(1) != labels)
-    confidence = _log_probabilities(logits)[wrong].max(1)
+    confidence = log_softmax(logits, axis=1)[wrong].max(1)
     return wrong[np.argsort(-confidence, kind="stable")[:count]]
 
 
@@ -134,7 +135,7 @@ def hardest(labels: ArrayLike, logits: ArrayLike, *, count: int) -> np.ndarray:
     """
     labels, logits = _checked(labels, logits)
     ranges.whole("count", count, remedy="20 for instance")
-    chances = _log_probabilities(logits)[np.arange(len(labels)), labels]
+    chances = log_softmax(logits, axis=1)[np.arange(len(labels)), labels]
     return np.argsort(chances, kind="stable")[:count]
 
 
@@ -175,7 +176,7 @@ def likely_mislabelled(
         ranges.whole("count", count, remedy="leave it out for all suspects")
     if rank_by not in ("margin", "confidence"):
         raise InputError(f"`rank_by` (={rank_by!r}) must be 'margin' or 'confidence'")
-    chances, rows = np.exp(_log_probabilities(logits)), np.arange(len(labels))
+    chances, rows = np.exp(log_softmax(logits, axis=1)), np.arange(len(labels))
     own = chances[rows, labels]
     sizes = np.bincount(labels, minlength=logits.shape[1])
     sums = np.bincount(labels, own, minlength=logits.shape[1])
@@ -213,8 +214,3 @@ def _checked(labels: ArrayLike, logits: ArrayLike) -> tuple[np.ndarray, np.ndarr
             f"{finite.argmin()}: use the network before it diverged"
         )
     return labels, logits
-
-
-def _log_probabilities(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))

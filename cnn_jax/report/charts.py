@@ -25,15 +25,13 @@ def curves(
     lines: Sequence[tuple[str, Sequence[float], Sequence[float]]],
     *,
     ylabel: str,
-    xlabel: str = "epoch",
     from_zero: bool = False,
 ) -> str:
-    """Draw lines over epochs or steps.
+    """Draw lines over epochs.
 
     Args:
         lines: (name, x, y) of each.
         ylabel: what y is.
-        xlabel: what x is.
         from_zero: whether y begins at 0.
 
     Returns:
@@ -44,7 +42,7 @@ def curves(
         axes = figure.subplots()
         for (name, x, y), color in zip(lines, _colors(len(lines)), strict=True):
             axes.plot(x, y, color=color, marker="o" if len(x) == 1 else None, label=name)
-        axes.set_xlabel(xlabel)
+        axes.set_xlabel("epoch")
         axes.set_ylabel(ylabel)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if from_zero:

@@ -112,12 +112,10 @@ def write_mistakes(
         `suggested` and `margin` (probability of the label less that of the other, -1 to 1).
     """
     names, evaluation, suspects = dataset.class_names, found.evaluation, found.suspects
-    wrong, without_maps = exhibited(
-        run, found.source, evaluation, found.positions, class_names=names
-    )
-    shown, _ = exhibited(
-        run, found.source, evaluation, suspects.positions[:count], class_names=names
-    )
+    # All at once: maps are compiled for each number of images.
+    positions = np.concatenate([found.positions, suspects.positions[:count]])
+    shown, without_maps = exhibited(run, found.source, evaluation, positions, class_names=names)
+    wrong, suspected = shown[: len(found.positions)], shown[len(found.positions) :]
     suggested = [names[k] for k in suspects.suggested.tolist()]
     page, table = (
         workdir / name.format(split=found.split) for name in (rundir.MISTAKES, rundir.SUSPECTS)
@@ -133,7 +131,7 @@ def write_mistakes(
         without_maps=without_maps,
         pairs=found.pairs,
         wrong=wrong,
-        suspects=list(zip(shown, suggested, strict=False)),
+        suspects=list(zip(suspected, suggested, strict=False)),
         suspects_count=len(suggested),
     )
     files, labels = data_room.file_names(found.source), found.source.labels
