@@ -26,6 +26,7 @@ from cnn_jax.progress import percent
 from cnn_jax.recipe import Recipe, check, monitor_mode
 from cnn_jax.state import TrainState
 from cnn_jax.train import Engine, make_engine
+from cnn_jax.xla_flags import compile_options
 
 # Steps that may be under way on the devices before the host waits for the oldest one's metrics.
 _STEPS_AHEAD = 8
@@ -111,7 +112,8 @@ def run_many(
     batches = partial(_batches, recipe, [seed for seed, _ in pairs])
     step = jax.vmap(engine.train_step)
     compiling = time.monotonic()
-    step = jax.jit(fast_over_kernels(step), donate_argnums=0).lower(states, batches(0)).compile()
+    step = jax.jit(fast_over_kernels(step), donate_argnums=0, compiler_options=compile_options())
+    step = step.lower(states, batches(0)).compile()
     compiling = time.monotonic() - compiling
 
     states, records = _train(recipe, engine, step, batches, states, say)

@@ -24,6 +24,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cnn_jax.errors import InputError, nearest
 from cnn_jax.layers.mapped import DATA, REPLICA
+from cnn_jax.xla_flags import compile_options
 
 _AXES = {"pmap": DATA, "pmap_local_norm": REPLICA}
 MODES = ("jit", "fsdp", *_AXES)
@@ -98,7 +99,8 @@ def make_layout(batch_size: int, mode: str = "jit") -> Layout:
             # Every process reads the metrics.
             return jax.lax.with_sharding_constraint(step(state, batch), (shard(state), whole))
 
-        return jax.jit(constrained, donate_argnums=0)
+        options = compile_options(devices=mesh.size)
+        return jax.jit(constrained, donate_argnums=0, compiler_options=options)
 
     return Layout(mesh, compile_step, partial(place, mesh=mesh), shard)
 
@@ -217,7 +219,7 @@ def _over_processes(step: Callable, *, mesh: Mesh, axis: str) -> Callable:
         out_specs=PartitionSpec(),
         check_vma=False,
     )
-    return jax.jit(mapped, donate_argnums=0)
+    return jax.jit(mapped, donate_argnums=0, compiler_options=compile_options(devices=mesh.size))
 
 
 def _stack_and_place(batch: Any, *, mesh: Mesh) -> Any:

@@ -10,6 +10,7 @@ from cnn_jax import create_model, layers, make_train_step, optim
 from cnn_jax.many_steps import many_steps
 from cnn_jax.precision import with_precision
 from cnn_jax.state import init_state
+from cnn_jax.xla_flags import compile_options
 from experiments.bench.cases import Case, Program, example
 
 
@@ -69,7 +70,7 @@ def looped(case: Case, count: int) -> dict[str, Program]:
     states = [training(case, model)[0] for _ in range(2)]
     single = training(case, model)[1]
     step = make_train_step(model, optim.sgd(0.01, momentum=0.9))
-    together = jax.jit(many_steps(step), donate_argnums=0)
+    together = jax.jit(many_steps(step), donate_argnums=0, compiler_options=compile_options())
 
     def one_by_one() -> None:
         for _ in range(count):
@@ -89,7 +90,8 @@ def training(case: Case, model):
     state = jax.jit(lambda key: init_state(model, tx, key, image_shape=case.shape[1:]))(
         jax.random.key(0)
     )
-    return state, jax.jit(make_train_step(model, tx), donate_argnums=0)
+    step = make_train_step(model, tx)
+    return state, jax.jit(step, donate_argnums=0, compiler_options=compile_options())
 
 
 def started(run) -> Program:
