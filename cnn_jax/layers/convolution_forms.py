@@ -20,10 +20,12 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from cnn_jax.layers.arguments import widened
+from cnn_jax.layers.winograd import winograd
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 Pairs = tuple[tuple[int, int], tuple[int, int]]
@@ -33,6 +35,15 @@ Form = Callable[..., jax.Array]
 _MOST_SHIFTS = 64
 # Up to so many positions an image, a product of matrices beats the compiler's convolution.
 _FEW_POSITIONS = 4
+# Up to so many, one product with the kernel and additions beat convolving with the turned kernel.
+_FEW_FOR_SPREADING = 49
+# ... with kernels of so many entries; each is an addend of the program.
+_MOST_SPREAD = 25
+_MOST_FOR_IDENTITY = 32
+# Fewer channels are spent on adding; fewer multiplications than 20 million are not worth the
+# third of a second that it takes to compile.
+_CHANNELS_FOR_WINOGRAD = 64
+_WORK_FOR_WINOGRAD = 20_000_000
 
 
 def fastest(
@@ -128,6 +139,8 @@ def _dense(images, kernel, strides, pads, dilations, groups):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
 def _with_own_gradient(images, kernel, strides, pads, dilations):
+    if strides == dilations == (1, 1):
+        return _unstrided(images, kernel, pads)
     return compiled(images, kernel, strides, pads, dilations, 1)
 
 
@@ -155,22 +168,62 @@ def _derivative(strides, pads, dilations, primals, tangents):
     return output, functools.reduce(operator.add, parts, jnp.zeros_like(output))
 
 
+def _unstrided(images, kernel, pads):
+    """Convolve at stride 1, in fewer multiplications where there are enough of them."""
+    (count, *sizes, channels), filters = images.shape, kernel.shape[3]
+    height, width = (size + sum(pad) - 2 for size, pad in zip(sizes, pads, strict=True))
+    if (
+        kernel.shape[:2] == (3, 3)
+        and images.dtype == jnp.float32
+        and min(channels, filters) >= _CHANNELS_FOR_WINOGRAD
+        and height * width > _FEW_FOR_SPREADING
+        and count * height * width * channels * filters >= _WORK_FOR_WINOGRAD
+    ):
+        return winograd(images, kernel, pads)
+    return compiled(images, kernel, (1, 1), pads, (1, 1), 1)
+
+
 def _images_gradient(cotangent, kernel, sizes, strides, pads, dilations):
-    """Convolve the cotangent, spaced out by the strides, with the turned kernel: [N, *sizes, C]."""
+    """Spread the cotangent over the pixels that each position saw: [N, *sizes, C]."""
+    few = cotangent.shape[1] * cotangent.shape[2] <= _FEW_FOR_SPREADING
+    if (few or max(strides) > 1) and kernel.shape[0] * kernel.shape[1] <= _MOST_SPREAD:
+        return _spread(cotangent, kernel, sizes, strides, pads, dilations)
     pairs = []
     for axis, (before, _) in enumerate(pads):
         reach = (kernel.shape[axis] - 1) * dilations[axis]
         last = (cotangent.shape[1 + axis] - 1) * strides[axis]
         pairs.append((reach - before, sizes[axis] + before - last - 1))
+    turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
+    if strides == dilations == (1, 1):
+        return _unstrided(cotangent, turned, pairs)
     return lax.conv_general_dilated(
         cotangent,
-        kernel[::-1, ::-1].transpose(0, 1, 3, 2),
+        turned,
         window_strides=(1, 1),
         padding=pairs,
         lhs_dilation=strides,
         rhs_dilation=dilations,
         dimension_numbers=LAYOUT,
     )
+
+
+def _spread(cotangent, kernel, sizes, strides, pads, dilations):
+    """Take one product with the kernel, and add up what it gives each pixel: [N, *sizes, C].
+
+    Neither is the cotangent spaced out with zeros nor the kernel turned, which for 512 to 512
+    channels takes as long as the product.
+    """
+    products = lax.dot_general(widened(cotangent), widened(kernel), (((3,), (3,)), ((), ())))
+    zero = np.zeros((), products.dtype)
+    parts = []
+    for entry in np.ndindex(kernel.shape[:2]):
+        frame = [(0, 0, 0)]
+        for axis in (0, 1):
+            start = entry[axis] * dilations[axis] - pads[axis][0]
+            stop = start + (cotangent.shape[1 + axis] - 1) * strides[axis] + 1
+            frame.append((start, sizes[axis] - stop, strides[axis] - 1))
+        parts.append(lax.pad(products[:, :, :, *entry], zero, [*frame, (0, 0, 0)]))
+    return functools.reduce(operator.add, parts).astype(cotangent.dtype)
 
 
 def _kernel_gradient(images, cotangent, size, strides, pads, dilations):
@@ -184,7 +237,7 @@ def _kernel_gradient(images, cotangent, size, strides, pads, dilations):
             images = lax.slice_in_dim(images, 0, length + after, axis=1 + axis)
         pairs.append((before, max(after, 0)))
     gradient = lax.conv_general_dilated(
-        images.transpose(3, 1, 2, 0),
+        _computed_once(images).transpose(3, 1, 2, 0),
         cotangent.transpose(1, 2, 0, 3),
         window_strides=dilations,
         padding=pairs,
@@ -192,3 +245,17 @@ def _kernel_gradient(images, cotangent, size, strides, pads, dilations):
         dimension_numbers=LAYOUT,
     )
     return gradient.transpose(1, 2, 0, 3)
+
+
+def _computed_once(images: jax.Array) -> jax.Array:
+    """Return the images, as a product with the identity that is computed once.
+
+    XLA's CPU backend works out again what leads to an array, at every read, where it is put in
+    another order; over the additions of a stage of residual blocks that took 37 ms instead of 2.
+    No other operation that it keeps its hands off costs as little. Not for many channels, where
+    the product costs more than it saves.
+    """
+    channels = images.shape[3]
+    if channels > _MOST_FOR_IDENTITY:
+        return images
+    return lax.dot_general(images, jnp.eye(channels, dtype=images.dtype), (((3,), (0,)), ((), ())))
