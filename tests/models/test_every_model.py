@@ -48,7 +48,7 @@ SMALL = {
     "mobilenet_v1_025": (32, _short_stages("mobilenet_v1_025", blocks=2)),
     "mobilenet_v2_050": (32, _short_stages("mobilenet_v2_050", blocks=2)),
     "mobilenet_v3_small": (32, _short_stages("mobilenet_v3_small", blocks=2)),
-    "preactresnet18_cifar": (8, {}),
+    "preactresnet18_cifar": (8, {"depth": 1, "widths": (16, 16, 32, 32), "stem_width": 16}),
     "regnet_y_400mf": (32, _short_stages("regnet_y_400mf")),
     "resnet18": (32, {"depths": (1, 1, 1, 1)}),
     "resnet20_cifar": (8, {"depth": 1}),
