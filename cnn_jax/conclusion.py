@@ -13,7 +13,7 @@ from cnn_jax import rundir
 from cnn_jax.data import Dataset, file_names
 from cnn_jax.data.statistics import Normalization
 from cnn_jax.errors import InputError
-from cnn_jax.evaluate import Evaluation, plots
+from cnn_jax.evaluate import Evaluation
 from cnn_jax.evaluate.assessment import assess
 from cnn_jax.evaluate.calibration import fit_temperature
 from cnn_jax.inspect import summary
@@ -85,6 +85,8 @@ def cost_of(model: nn.Module, image_shape: tuple[int, ...]) -> dict:
 
 def write_pictures(outcome: Outcome, workdir: Path) -> None:
     """Draw the learning curves, the confusion matrix and predictions into a run directory."""
+    from cnn_jax.evaluate import plots  # Matplotlib takes half a second to import
+
     data, test = outcome.data, outcome.test
     history = rundir.read_epochs(workdir)
     matrix = confusion_matrix(data.test.labels, test.predictions, classes=data.num_classes)

@@ -34,7 +34,6 @@ from cnn_jax.plan import plan, staged_parameters
 from cnn_jax.precision import dynamic_loss_scale, with_precision
 from cnn_jax.progress import Reporter
 from cnn_jax.recipe import Recipe, check, describe
-from cnn_jax.report import write_report
 from cnn_jax.state import TrainState, init_state
 from cnn_jax.steps import Mix, make_eval_step, make_train_step, normalize, skipping_nonfinite
 
@@ -391,6 +390,8 @@ def _conclude(
     )
 
     def written() -> tuple[dict, list[dict]]:
+        from cnn_jax.report import write_report  # Matplotlib takes half a second to import
+
         figures = {
             "step": int(state.step),
             "total_steps": engine.total_steps,

@@ -91,7 +91,9 @@ def process_environment(*, xla_flags: str = "", **changes: str) -> dict[str, str
     """The environment for a fresh process: this one's, the package on the path, and changes."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     flags = f"{os.environ['XLA_FLAGS']} {xla_flags}"
-    return {**os.environ, "PYTHONPATH": path, "XLA_FLAGS": flags, **changes}
+    # To compile the package's source takes longer than to import it: the first process keeps that.
+    kept = {"PYTHONDONTWRITEBYTECODE": ""}
+    return {**os.environ, "PYTHONPATH": path, "XLA_FLAGS": flags, **kept, **changes}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,3 +17,11 @@ def test_importing_the_package_and_its_models_takes_less_than_half_a_second():
     done = python("-c", _PROGRAM, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 0.5
+
+
+def test_what_draws_is_imported_only_to_draw():
+    """Matplotlib takes as long to import as JAX; every process of a run would wait for it."""
+    program = "import sys, cnn_jax.train; print({'matplotlib', 'scipy.special'} & {*sys.modules})"
+    done = python("-c", program, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "set()\n"
