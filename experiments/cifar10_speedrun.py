@@ -17,13 +17,14 @@ The recipe of Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", as
 All of it is one program that the device runs in one dispatch: whitening, steps, evaluation. Timed
 is that program, as the record times it; loading the data, compiling, and drawing the parameters
 are not. `--peer` trains PyTorch by the same recipe (experiments/bench/torch_speedrun.py) in turns
-with ours, on the same device and files. The computation is in bfloat16, on a CPU in float32.
+with ours, on the same device and files; where memory is too small for both, have JAX take no more
+of it than it needs: XLA_PYTHON_CLIENT_PREALLOCATE=false. The computation is in bfloat16 (PyTorch's
+in float16, as the record's), on a CPU in float32.
 
 Not measured on a GPU yet: neither the time nor the 94 %. MEASURED
 """
 
 import json
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -52,6 +53,7 @@ from cnn_jax.precision import TYPES, with_precision
 from cnn_jax.state import TrainState, init_state
 from cnn_jax.steps import make_train_step, normalize, to_float
 from cnn_jax.whitening import whitening_kernel
+from experiments.bench.timing import over_runs, runs_in_turns
 
 # Of the training images, each channel; the record's digits.
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -211,6 +213,15 @@ def with_whitening(params: dict, images: jax.Array) -> dict:
     return put_back(params, {"whiten": {"kernel": kernel}})
 
 
+def answers(model: nn.Module, variables: dict, images: jax.Array) -> jax.Array:
+    """Map uint8 images [N, H, W, C] to the mean of the logits of six views, float32 [N, K]."""
+
+    def answer(view: jax.Array) -> jax.Array:
+        return model.apply(variables, view).astype(jnp.float32)
+
+    return over_views(answer, preprocess(to_float(images)), views=six_views())
+
+
 def make_programs(settings: Settings, data: dict) -> tuple[Callable, Callable]:
     """Make what draws a state and what is timed.
 
@@ -247,10 +258,7 @@ def make_programs(settings: Settings, data: dict) -> tuple[Callable, Callable]:
         return many_steps_on_device(lambda state, batch: (step(state, batch)[0], {}))
 
     def right_of(variables: dict, batch: dict) -> jax.Array:
-        def answer(images):
-            return model.apply(variables, images).astype(jnp.float32)
-
-        logits = over_views(answer, preprocess(to_float(batch["image"])), views=six_views())
+        logits = answers(model, variables, batch["image"])
         return jnp.sum(logits.argmax(-1) == batch["label"])
 
     def train(state: TrainState, data: dict) -> tuple[TrainState, jax.Array]:
@@ -347,41 +355,6 @@ def start_peer(settings: Settings, train: dict, test: dict) -> tuple[Callable, f
     return torch_speedrun.start(settings, train, test, mean=MEAN, std=STD), 0.0
 
 
-def in_turns(
-    programs: dict[str, Callable], *, runs: int, warm_up: bool, say: Callable[[str], None]
-) -> dict[str, list[dict]]:
-    """Run programs in turns.
-
-    Args:
-        programs: name -> (seed -> (accuracy, seconds)).
-        runs: of each, with seeds from 0.
-        warm_up: whether to run each once more before, for nothing.
-        say: is told each run.
-
-    Returns:
-        name -> a record of each run: `seed`, `accuracy`, `seconds`.
-    """
-    found: dict[str, list[dict]] = {name: [] for name in programs}
-    for seed in range(-1 if warm_up else 0, runs):
-        # Every other turn backwards: no one is always the first.
-        for name in list(programs)[:: -1 if seed % 2 else 1]:
-            accuracy, seconds = programs[name](seed if seed >= 0 else runs)
-            if seed >= 0:
-                found[name].append({"seed": seed, "accuracy": accuracy, "seconds": seconds})
-                say(f"{name}, seed {seed}: {100 * accuracy:.2f} %, {seconds:.3f} s")
-    return found
-
-
-def summary(runs: list[dict]) -> dict[str, float]:
-    """Compute the mean and the standard deviation of runs; the latter is 0 for a single one."""
-    result = {}
-    for name in ("accuracy", "seconds"):
-        values = [run[name] for run in runs]
-        result[f"{name}_mean"] = statistics.mean(values)
-        result[f"{name}_deviation"] = statistics.stdev(values) if len(values) > 1 else 0.0
-    return result
-
-
 @click.command(help=__doc__, context_settings={"show_default": True})
 @click.option("--data", default="tfds:cifar10", help="What `cnn_jax.load_data` takes.")
 @click.option("--runs", type=click.IntRange(1), default=10, help="Of each, with seeds from 0.")
@@ -422,8 +395,8 @@ def main(
     click.echo(f"loaded in {loading:.1f} s, compiled in {started['cnn_jax'][1]:.1f} s")
     programs = {name: program for name, (program, _) in started.items()}
     # On a CPU nothing is left to be done in a first run.
-    found = in_turns(programs, runs=runs, warm_up=not on_cpu, say=click.echo)
-    results = {name: summary(records) for name, records in found.items()}
+    found = runs_in_turns(programs, runs=runs, warm_up=not on_cpu, say=click.echo)
+    results = {name: over_runs(records) for name, records in found.items()}
     for name, result in results.items():
         click.echo(
             f"{name}: {100 * result['accuracy_mean']:.2f} % +- "

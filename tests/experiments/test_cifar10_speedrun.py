@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 
 from cnn_jax import make_train_step
 from experiments import cifar10_speedrun as speedrun
-from experiments.bench import torch_speedrun
+from experiments.bench import timing, torch_speedrun
 
 SETTINGS = speedrun.Settings(epochs=4, batch_size=20, widths=(6, 26))
 
@@ -46,6 +47,16 @@ def trained(built):
     data, (fresh, program, _) = built
     after, right = program(fresh(0), data)
     return data, fresh(0), after, int(right)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """PyTorch's threads wait busily, and there is little to do."""
+    torch = torch_speedrun.torch
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def to_torch(network, params):
@@ -118,8 +129,10 @@ def test_the_accuracy_is_over_six_views_of_every_test_image(trained):
     stack = np.concatenate([side for _, view in views for side in (view, view[:, :, ::-1])])
     logits = jax.jit(model.apply)(after.variables, stack).reshape(6, 61, 10)
     mean = np.average(logits, axis=0, weights=[part for part, _ in views for _ in range(2)])
+    found = jax.jit(partial(speedrun.answers, model))(after.variables, images)
+    np.testing.assert_allclose(found, mean, atol=1e-4)
+    assert np.abs(logits[0] - mean).max() > 0.01
     assert right == (mean.argmax(1) == labels).sum()
-    print("right", right, (logits[0].argmax(1) == labels).sum())
     assert data["test"]["label"].shape == (3, 25)
     assert (data["test"]["label"][2, 11:] == -1).all()
 
@@ -227,6 +240,21 @@ def test_the_command_beside_pytorch(built, tmp_path, monkeypatch):
         assert result["accuracy_mean"] > 0.5
 
 
-def test_images_that_the_network_is_too_large_for_are_refused(tmp_path):
+def test_runs_take_turns_after_one_for_nothing():
+    called = []
+
+    def program(name):
+        return lambda seed: called.append((name, seed)) or (0.5, float(seed))
+
+    programs = {name: program(name) for name in "ab"}
+    told = []
+    found = timing.runs_in_turns(programs, runs=2, warm_up=True, say=told.append)
+    assert called == [("a", 2), ("b", 2), ("a", 0), ("b", 0), ("b", 1), ("a", 1)]
+    assert [run["seconds"] for run in found["b"]] == [0.0, 1.0]
+    assert told[3] == "a, seed 1: 50.00 %, 1.000 s"
+    assert timing.over_runs(found["a"][:1])["seconds_deviation"] == 0
+
+
+def test_images_that_the_network_is_too_large_for_are_refused():
     outcome = CliRunner().invoke(speedrun.main, ["--data", "digits"])
     assert "must be images of 16x16 at least in 10 classes at most" in str(outcome.exception)
