@@ -140,7 +140,7 @@ def test_the_accuracy_is_over_six_views_of_every_test_image(trained):
 def test_steps_are_those_of_pytorch(built):
     """From the same parameters on the same images: four steps, after which the bias rests."""
     torch = torch_speedrun.torch
-    settings = replace(SETTINGS, epochs=3, bias_epochs=1, batch_size=30)
+    settings = replace(SETTINGS, epochs=3, bias_epochs=1, batch_size=30, decay=1e-3)
     images, labels = pictures(30, 2)
     model = speedrun.Network(widths=settings.widths)
     tx = speedrun.make_optimizer(settings, steps_per_epoch=2)
