@@ -38,7 +38,7 @@ def test_deviation_and_bounds(initializer, deviation, largest):
         assert 0.999 * largest < abs(kernel).max() <= largest
 
 
-@pytest.mark.parametrize(("channels", "filters"), [(3, 5), (4, 4), (5, 3)])
+@pytest.mark.parametrize(("channels", "filters"), [(3, 5), (5, 3)])
 def test_dirac_filters_return_their_input(channels, filters):
     rest = initializers.uniform_fan_in()
     kernel = initializers.dirac(rest)(jax.random.key(0), (3, 3, channels, filters))
