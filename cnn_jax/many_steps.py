@@ -7,10 +7,14 @@ device nothing waits for the host. Each step is the one that `make_train_step` m
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from cnn_jax import ranges
 from cnn_jax.data.batches import batch_positions
+from cnn_jax.errors import InputError
 
 Step = Callable[[Any, dict], tuple[Any, dict]]
 
@@ -85,3 +89,45 @@ def chosen_positions(
     pairs = [batch_positions(seed, step, batch_size=batch_size, size=size) for step in steps]
     ids, epochs = (np.stack(each).astype(np.int32) for each in zip(*pairs, strict=True))
     return {"id": ids, "epoch": epochs}
+
+
+def shuffled_positions(
+    key: jax.Array, epochs: range, *, batch_size: int, size: int
+) -> dict[str, jax.Array]:
+    """Draw which images make up the batches of whole epochs, on the device and under `jax.jit`.
+
+    Unlike `chosen_positions`, what is left over at the end of an epoch is not shown in it.
+
+    Args:
+        key: random key; an epoch's order is that of `fold_in(key, epoch)`.
+        epochs: the epochs, from 0; one or more.
+        batch_size: images in a batch.
+        size: images in all.
+
+    Returns:
+        int32 [len(epochs) * (size // batch_size), batch_size] each: `id`, positions in the data,
+        and `epoch`.
+
+    Raises:
+        InputError: a batch has no image, or more than there are.
+
+    >>> drawn = shuffled_positions(jax.random.key(0), range(2), batch_size=3, size=7)
+    >>> drawn["epoch"].tolist()
+    [[0, 0, 0], [0, 0, 0], [1, 1, 1], [1, 1, 1]]
+    >>> len(set(drawn["id"][:2].ravel().tolist()))
+    6
+    """
+    ranges.whole("batch_size", batch_size, remedy="2000 is that of the CIFAR-10 record")
+    if batch_size > size:
+        raise InputError(
+            f"`batch_size` (={batch_size}) must not exceed the {size} images: choose a smaller one"
+        )
+    numbers = jnp.arange(epochs.start, epochs.stop, epochs.step, dtype=jnp.int32)
+    whole = size // batch_size * batch_size
+
+    def order(epoch: jax.Array) -> jax.Array:
+        return jax.random.permutation(jax.random.fold_in(key, epoch), size)[:whole]
+
+    positions = jax.vmap(order)(numbers).astype(jnp.int32).reshape(-1, batch_size)
+    shown = jnp.repeat(numbers, size // batch_size)[:, None]
+    return {"id": positions, "epoch": jnp.broadcast_to(shown, positions.shape)}

@@ -10,7 +10,13 @@ import pytest
 from cnn_jax import augment, layers, make_train_step, optim
 from cnn_jax.data.batches import train_batch
 from cnn_jax.data.source import ArraySource
-from cnn_jax.many_steps import chosen_positions, many_steps, many_steps_on_device
+from cnn_jax.errors import InputError
+from cnn_jax.many_steps import (
+    chosen_positions,
+    many_steps,
+    many_steps_on_device,
+    shuffled_positions,
+)
 from cnn_jax.state import init_state
 
 STEPS, BATCH = 3, 4
@@ -66,3 +72,18 @@ def test_and_so_they_are_with_the_images_on_the_device(ready):
     data = jax.device_put({"image": source.images, "label": source.labels})
     chosen = chosen_positions(7, range(STEPS), batch_size=BATCH, size=len(source))
     check(jax.jit(many_steps_on_device(step))(state, data, chosen), expected)
+
+
+def test_positions_drawn_on_the_device():
+    """No image twice an epoch, each epoch in another order, and alike for any part of the run."""
+    draw = jax.jit(partial(shuffled_positions, batch_size=3, size=11), static_argnames="epochs")
+    whole = draw(jax.random.key(0), epochs=range(4))
+    assert whole["id"].shape == whole["epoch"].shape == (12, 3)
+    orders = [tuple(whole["id"][3 * epoch : 3 * epoch + 3].ravel().tolist()) for epoch in range(4)]
+    assert all(len(set(order)) == 9 and set(order) <= set(range(11)) for order in orders)
+    assert len(set(orders)) == 4
+    assert whole["epoch"][:, 0].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    rest = draw(jax.random.key(0), epochs=range(1, 4))
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[3:], b), whole, rest)
+    with pytest.raises(InputError, match=r"`batch_size` \(=12\) must not exceed the 11 images"):
+        shuffled_positions(jax.random.key(0), range(1), batch_size=12, size=11)

@@ -11,7 +11,7 @@ import torch
 
 from cnn_jax import optim
 from cnn_jax.errors import InputError
-from cnn_jax.muon import muon
+from cnn_jax.muon import muon, muon_of_fixed_norm, orthogonalized
 from cnn_jax.one_cycle import one_cycle, one_cycle_momentum
 
 PARAMS = {"kernel": jnp.array([[2.0, -1.0]]), "bias": jnp.array([3.0])}
@@ -211,6 +211,31 @@ def test_muon_makes_the_steps_of_filters_orthogonal_and_leaves_the_rest_to_anoth
         np.testing.assert_allclose(updates[name][leaf], -0.3 * gradients[name][leaf], rtol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(18, 6), (6, 18), (5, 5)])
+def test_the_iteration_is_that_of_numpy(shape):
+    matrix = np.random.default_rng(0).standard_normal(shape)
+    wide = matrix.T if shape[0] > shape[1] else matrix
+    expected = orthogonalised(wide).T if shape[0] > shape[1] else orthogonalised(wide)
+    np.testing.assert_allclose(orthogonalized(jnp.array(matrix)), expected, atol=1e-5)
+
+
+def test_muon_of_fixed_norm_steps_from_filters_of_that_norm():
+    """Two steps by hand: a momentum that nothing corrects, and Nesterov's look ahead."""
+    rng = np.random.default_rng(0)
+    filters, *gradients = (rng.standard_normal((3, 3, 2, 6)).astype(np.float32) for _ in range(3))
+    tx = muon_of_fixed_norm(lambda step: 0.1 * (1 + step), momentum=0.6, iterations=5)
+    update = jax.jit(tx.update)
+    state, found, total, expected = tx.init(filters), filters, 0.0, filters.astype(np.float64)
+    for rate, gradient in zip((0.1, 0.2), gradients, strict=True):
+        steps, state = update(gradient, state, found)
+        found = found + steps
+        total = 0.6 * total + gradient
+        matrix = (gradient + 0.6 * total).reshape(18, 6)
+        step = orthogonalised(matrix.T).T.reshape(filters.shape)
+        expected = expected * np.sqrt(6) / np.linalg.norm(expected) - rate * step
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -222,6 +247,8 @@ def test_muon_makes_the_steps_of_filters_orthogonal_and_leaves_the_rest_to_anoth
         (partial(optim.lamb, 0.1, b2=1), r"`b2` \(=1\) must be at least 0 and below 1"),
         (partial(optim.lion, float("nan")), r"`learning_rate` \(=nan\) must not be negative"),
         (partial(muon, 0.1, rest_factor=0), r"`rest_factor` \(=0\) must be positive"),
+        (partial(muon_of_fixed_norm, 0.1, iterations=0), r"`iterations` \(=0\)"),
+        (partial(muon_of_fixed_norm, 0.1, momentum=1), r"`momentum` \(=1\) must be at least 0"),
     ],
 )
 def test_bad_options_are_named(call, words):

@@ -60,3 +60,46 @@ def truncated_normal(stddev: float = 0.02, *, limit: float = 2.0) -> Initializer
         return stddev * jax.random.truncated_normal(key, -bound, bound, shape, dtype)
 
     return init
+
+
+def dirac(rest: Initializer) -> Initializer:
+    """Let the first C of F filters hand their channel on, and draw the rest.
+
+    A filter that hands on is 1 at its middle, on its own channel, and 0 elsewhere: Zagoruyko and
+    Komodakis 2017, "DiracNets", section 2; on the first filters alone in Jordan 2024, "94% on
+    CIFAR-10 in 3.29 Seconds on a Single GPU", section 3.3. With F below C, F channels are handed
+    on. The middle of an even side is the later one of two.
+
+    Args:
+        rest: draws the whole kernel first.
+
+    Returns:
+        The initializer of kernels [..., C, F].
+
+    >>> dirac(normal())(jax.random.key(0), (3, 3, 1, 4))[..., 0, 0].tolist()
+    [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
+    """
+
+    def init(key, shape, dtype=jnp.float32):
+        *sides, channels, filters = shape
+        handed = min(channels, filters)
+        middle = tuple(side // 2 for side in sides)
+        passing = jnp.zeros((*sides, channels, handed), dtype)
+        passing = passing.at[middle].set(jnp.eye(channels, handed, dtype=dtype))
+        return rest(key, shape, dtype).at[..., :handed].set(passing)
+
+    return init
+
+
+def unit_deviation(draw: Initializer) -> Initializer:
+    """Scale what is drawn to a standard deviation of exactly 1 (of the sample, N - 1).
+
+    >>> float(unit_deviation(normal())(jax.random.key(0), (4, 4)).std(ddof=1).round(4))
+    1.0
+    """
+
+    def init(key, shape, dtype=jnp.float32):
+        drawn = draw(key, shape, dtype)
+        return drawn / drawn.std(ddof=1)
+
+    return init

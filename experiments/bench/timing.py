@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
 from experiments.bench.cases import Case, Program
@@ -91,6 +91,46 @@ def _steps(program: Program, seconds: float) -> int:
 def _quantile(values: Iterable[float], share: float) -> float:
     values = sorted(values)
     return values[round(share * (len(values) - 1))]
+
+
+def runs_in_turns(
+    programs: dict[str, Callable[[int], tuple[float, float]]],
+    *,
+    runs: int,
+    warm_up: bool,
+    say: Callable[[str], None],
+) -> dict[str, list[dict]]:
+    """Train by several programs in turns.
+
+    Args:
+        programs: name -> (seed -> (accuracy, seconds)).
+        runs: of each, with seeds from 0.
+        warm_up: whether to run each once more before, for nothing.
+        say: is told each run.
+
+    Returns:
+        name -> a record of each run: `seed`, `accuracy`, `seconds`.
+    """
+    found: dict[str, list[dict]] = {name: [] for name in programs}
+    if warm_up:
+        for run in programs.values():
+            run(runs)
+    for seed in range(runs):
+        for name in list(programs)[:: -1 if seed % 2 else 1]:
+            accuracy, seconds = programs[name](seed)
+            found[name].append({"seed": seed, "accuracy": accuracy, "seconds": seconds})
+            say(f"{name}, seed {seed}: {100 * accuracy:.2f} %, {seconds:.3f} s")
+    return found
+
+
+def over_runs(runs: list[dict]) -> dict[str, float]:
+    """Compute the mean and the standard deviation of runs; the latter is 0 for a single one."""
+    result = {}
+    for name in ("accuracy", "seconds"):
+        values = [run[name] for run in runs]
+        result[f"{name}_mean"] = statistics.mean(values)
+        result[f"{name}_deviation"] = statistics.stdev(values) if len(values) > 1 else 0.0
+    return result
 
 
 def best_peers(figures: Iterable[Figure]) -> dict[str, Figure]:

@@ -2,8 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from cnn_jax.layers import convolution
 from cnn_jax.models import create_model, initializers
 
 _SHAPE = (3, 3, 64, 128)
@@ -34,6 +36,25 @@ def test_deviation_and_bounds(initializer, deviation, largest):
         assert abs(kernel).max() > 3.5 * deviation
     else:
         assert 0.999 * largest < abs(kernel).max() <= largest
+
+
+@pytest.mark.parametrize(("channels", "filters"), [(3, 5), (5, 3)])
+def test_dirac_filters_return_their_input(channels, filters):
+    rest = initializers.uniform_fan_in()
+    kernel = initializers.dirac(rest)(jax.random.key(0), (3, 3, channels, filters))
+    images = jax.random.normal(jax.random.key(1), (2, 6, 7, channels))
+    handed = min(channels, filters)
+    answers = convolution(images, kernel, padding=1)
+    np.testing.assert_allclose(answers[..., :handed], images[..., :handed], atol=1e-6)
+    drawn = rest(jax.random.key(0), kernel.shape)
+    np.testing.assert_array_equal(kernel[..., handed:], drawn[..., handed:])
+
+
+def test_a_deviation_of_exactly_one():
+    drawn = initializers.uniform_fan_in()(jax.random.key(0), (8, 3))
+    scaled = initializers.unit_deviation(initializers.uniform_fan_in())(jax.random.key(0), (8, 3))
+    assert np.std(scaled, ddof=1) == pytest.approx(1, rel=1e-6)
+    np.testing.assert_allclose(scaled / scaled[0, 0], drawn / drawn[0, 0], rtol=1e-5)
 
 
 @pytest.mark.parametrize(
