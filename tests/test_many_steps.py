@@ -144,6 +144,8 @@ def test_a_run_in_dispatches_is_the_run_in_single_steps(looped, sent, tmp_path):
     assert sent["sizes"] == [1] * 23 + [4, 1, 1] + [1] * 6 + [4, 1, 1, 4, 1]
     near(together, singly)
     assert [record["step"] for record in together if "epoch" not in record] == [*range(1, 24)]
+    speeds = [each["images_per_second"] for each in rundir.read_metrics(tmp_path / "together")[1:4]]
+    assert speeds == pytest.approx([speeds[0]] * 3)  # all that is known of steps 1 to 4
     fell = together[-1]["learning_rate"] / changed().schedule(40)(22)
     assert fell == pytest.approx(0.1)
     check(results[1].state, results[0].state)
@@ -154,11 +156,11 @@ def test_a_run_in_dispatches_is_the_run_in_single_steps(looped, sent, tmp_path):
 
 
 def test_stopped_after_any_dispatch_it_ends_to_the_bit_as_if_not(looped, sent, tmp_path):
-    """After four steps together, among the single ones before the end of an epoch, and later."""
+    """Among the single steps before the end of an epoch, and after four together."""
     straight = run(looped, tmp_path / "straight", quiet=True)
     assert sent["sizes"] == [4, 1, 1, 4, 1, 1]
     sent["sizes"].clear()
-    for after in (4, 5, 10):
+    for after in (5, 10):
         sent["signal after"] = after
         with pytest.raises(Interrupted, match=f"step {after} is saved"):
             run(looped, tmp_path / "stopped", resume=True, quiet=True)

@@ -34,10 +34,15 @@ def training_command(*options: str) -> dict[str, float]:
         options: of the command, besides the data and the run directory.
 
     Returns:
-        Seconds: `cold`, `warm`.
+        Seconds: `cold`, `warm`, and of the phases in each, as `whole_run` has them; and the part of
+        each that is neither steps nor compilation, the process's own start and end included.
     """
-    command = [sys.executable, "-m", "cnn_jax", "train", "--data", "digits", *options]
-    return _twice(command, workdir=True)
+    command = [sys.executable, "-m", "experiments.bench.whole_run", "--data", "digits", *options]
+    found = _twice(command, inside=True, workdir=True)
+    for name in ("cold", "warm"):
+        busy = found[f"{name} steps"] + found.get(f"{name} compilation", 0)
+        found[f"{name} outside"] = 1 - busy / found[name]
+    return found
 
 
 def _twice(command: list[str], *, inside: bool = False, workdir: bool = False) -> dict[str, float]:
