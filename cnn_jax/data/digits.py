@@ -14,7 +14,7 @@ def read_digits() -> ArraySource:
     Returns:
         1,797 images uint8 [8, 8, 1] (the 17 grey levels spread over 0..255) with labels 0..9.
     """
-    # The file alone: to import scikit-learn takes longer than to train on it.
+    # The file alone: to import scikit-learn takes longer than to train on them.
     package = Path(importlib.util.find_spec("sklearn").origin).parent
     rows = np.loadtxt(
         package / "datasets" / "data" / "digits.csv.gz", delimiter=",", dtype=np.int64
