@@ -8,9 +8,11 @@ lowered and compiled, or read from the compilation cache; evaluations count as s
 """
 
 import json
+import math
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import wraps
 from importlib import import_module
@@ -47,22 +49,24 @@ def shares(intervals: Iterable[Interval], *, began: float, ended: float) -> dict
     >>> shares([("steps", 1, 9), ("compilation", 2, 5)], began=0, ended=10)
     {'rest': 2, 'steps': 5, 'compilation': 3}
     """
-    found, within, now = {"rest": 0}, [("rest", ended)], began
+    found, within, now = Counter(rest=0), [("rest", math.inf)], began
+
+    def advance(to: float) -> None:
+        """Count the time up to a moment, and leave the phases that end by then."""
+        nonlocal now
+        while now < to or within[-1][1] <= to:
+            phase, end = within[-1]
+            found[phase] += min(end, to) - now
+            now = min(end, to)
+            if end <= to:
+                within.pop()
+
     # Of equal beginnings the longest is the outermost.
-    for phase, begin, end in [
-        *sorted(intervals, key=lambda each: (each[1], -each[2])),
-        ("", ended, ended),
-    ]:
-        while within and within[-1][1] <= begin:
-            name, until = within.pop()
-            found[name] = found.get(name, 0) + until - now
-            now = until
-        if within:
-            name, until = within[-1]
-            found[name] = found.get(name, 0) + begin - now
-            now = begin
-            within.append((phase, min(end, until)))
-    return found
+    for phase, begin, end in sorted(intervals, key=lambda each: (each[1], -each[2])):
+        advance(begin)
+        within.append((phase, min(end, within[-1][1])))
+    advance(ended)
+    return dict(found)
 
 
 def noted(phase: str, function: Callable, intervals: list[Interval]) -> Callable:
