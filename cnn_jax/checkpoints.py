@@ -70,8 +70,9 @@ class Checkpoints:
                 errors, too.
         """
         self.wait()
-        self._writes = True
-        self._remove_scrap()
+        if not self._writes:
+            self._writes = True
+            self._remove_scrap()
         step = int(state.step)
         self._best_at[step] = best_step
         self._checkpointer.save(
@@ -202,8 +203,9 @@ class Checkpoints:
         latest = steps[-2:]
         kept = {*latest, *(self._best_at.get(each) for each in latest)}
         for old in set(steps) - kept:
-            (self._directory / str(old)).rename(self._directory / _SCRAP / str(old))
-        self._remove_scrap()
+            scrapped = (self._directory / str(old)).rename(self._directory / _SCRAP / str(old))
+            # Nobody waits for that: the next may be written meanwhile.
+            self._background.submit(shutil.rmtree, scrapped, ignore_errors=True)
 
     def _remove_scrap(self) -> None:
         if processes.is_first():

@@ -23,8 +23,8 @@ from cnn_jax.plateau import Plateau, Stopping
 from cnn_jax.progress import Reporter
 from cnn_jax.recipe import Recipe, chance_loss, monitor_mode
 
-# Steps that may be under way on the devices before the host waits for the oldest one's metrics:
-# as many as are done in so many seconds, since a run that is asked to stop waits for all of them.
+# Dispatches that may be under way on the devices before the host waits for the oldest's metrics: as
+# many as are done in so many seconds, since a run that is asked to stop waits for all of them.
 _MOST_AHEAD, _SECONDS_AHEAD = 8, 0.2
 # What a line of the metrics file says of its last step, besides the means since the line before.
 _OF_THE_STEP = ("gradient_norm", "update_norm", "loss_scale")
@@ -122,14 +122,18 @@ class Journal:
         self._ahead, self._taken = 1, time.monotonic()
         self._began = began - progress.seconds
         self._last = time.monotonic(), step  # when the last line was written, and at which step
-        self._epoch_began = self._last
+        self._epoch_began = self._done = self._last
 
     def seconds(self) -> float:
         """Time spent on the run, over all its sittings."""
         return time.monotonic() - self._began
 
     def note(self, step: int, step_metrics: dict) -> None:
-        """Take in the metrics of a step, which the devices may not have computed yet.
+        """Take in the metrics of the steps of a dispatch, which may not be computed yet.
+
+        Args:
+            step: the last of them, counted from 1.
+            step_metrics: of `many_steps`, [K, ...] each.
 
         Raises:
             Diverged: the loss of a step before is not finite.
@@ -168,7 +172,7 @@ class Journal:
             "train_loss": tally.mean_loss,
             "train_accuracy": tally.accuracy,
             "learning_rate": self._learning_rate(step),
-            "images_per_second": self._speed(self._epoch_began, step),
+            "images_per_second": self._speed(self._epoch_began, (time.monotonic(), step)),
             "seconds": self.seconds(),
         }
         if validation is not None:
@@ -180,7 +184,7 @@ class Journal:
         self._reporter.epoch(record, epochs=self._recipe.epochs)
         self._judge(record)
         self.progress = replace(self.progress, epoch=Tally())
-        self._epoch_began = self._last = time.monotonic(), step
+        self._epoch_began = self._last = self._done = time.monotonic(), step
 
     def begin_stage(self, name: str) -> None:
         """Begin a stage, in which a plateau and the end of patience are judged anew."""
@@ -225,8 +229,16 @@ class Journal:
         self.progress = progress
 
     def _take_oldest(self) -> None:
-        step, values = self._pending.popleft()
-        values = jax.device_get(values)
+        last, together = self._pending.popleft()
+        together = jax.device_get(together)
+        began, count = self._done[0], len(together["loss"])
+        each = (time.monotonic() - began) / count
+        for k in range(count):
+            # When those before the last were done is not known: at equal intervals, say.
+            self._done = began + (k + 1) * each, last - count + k + 1
+            self._take(self._done[1], {name: values[k] for name, values in together.items()})
+
+    def _take(self, step: int, values: dict) -> None:
         tally = Tally(float(values["loss"]), int(values["correct"]), int(values["count"]))
         if not math.isfinite(tally.loss) or values.get("skipped", False):
             self._skip_or_end(step, tally, values["finite"])
@@ -240,10 +252,10 @@ class Journal:
         self.progress = replace(
             progress, epoch=progress.epoch + tally, window=progress.window + tally
         )
+        if step == self._last[1] + 1 or step % 10 == 0:
+            self._reporter.advance(step, self.progress.window, self._speed(self._last, self._done))
         if step % self._recipe.log_every == 0:
             self._write_window(step, {n: float(values[n]) for n in _OF_THE_STEP if n in values})
-        if step == self._last[1] + 1 or step % 10 == 0:
-            self._reporter.advance(step, self.progress.window, self._speed(self._last, step))
 
     def _skip_or_end(self, step: int, tally: Tally, finite: np.ndarray) -> None:
         found, limit = self._found(step, tally, finite), self._recipe.skip_nonfinite
@@ -279,19 +291,19 @@ class Journal:
                 "loss": tally.mean_loss,
                 "accuracy": tally.accuracy,
                 "learning_rate": self._learning_rate(step),
-                "images_per_second": self._speed(self._last, step),
+                "images_per_second": self._speed(self._last, self._done),
                 **of_the_step,
             }
         )
         self.progress = replace(self.progress, window=Tally())
-        self._last = time.monotonic(), step
+        self._last = self._done
 
     def _learning_rate(self, step: int) -> float:
         return float(self._schedule(step - 1)) * self.progress.plateau.scale
 
-    def _speed(self, since: tuple[float, int], step: int) -> float:
-        then, step_then = since
-        return (step - step_then) * self._recipe.batch_size / (time.monotonic() - then)
+    def _speed(self, since: tuple[float, int], until: tuple[float, int]) -> float:
+        seconds, steps = until[0] - since[0], until[1] - since[1]
+        return steps * self._recipe.batch_size / max(seconds, 1e-9)  # a clock may be coarse
 
     def _write(self, record: dict) -> None:
         # What is not finite comes of a step that overflowed in float16; JSON has no word for it.

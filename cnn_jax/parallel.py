@@ -42,15 +42,16 @@ class Layout:
 
     Attributes:
         mesh: the devices, in a line.
-        compile_step: a training step (state, batch) -> (state, metrics) -> its compiled form.
+        compile_step: a training step (state, batch) -> (state, metrics) -> its compiled form; so
+            too of a function of several batches, `many_steps`.
         place_batch: this process's part of the arrays [B, ...] of a training batch -> all of it on
-            the devices.
+            the devices; with `axis=1` that of several batches, [K, B, ...].
         state_shardings: the shapes of a state -> how its arrays lie on the devices.
     """
 
     mesh: Mesh
     compile_step: Callable[[Callable], Callable]
-    place_batch: Callable[[Any], Any]
+    place_batch: Callable[..., Any]
     state_shardings: Callable[[Any], Any]
 
 
@@ -75,7 +76,7 @@ def make_layout(batch_size: int, mode: str = "jit") -> Layout:
         return Layout(
             mesh,
             compile_step=partial(_over_processes, mesh=mesh, axis=_AXES[mode]),
-            place_batch=partial(place, mesh=mesh),
+            place_batch=partial(_stack_and_place, mesh=mesh),
             state_shardings=lambda state: whole,
         )
     if mode in _AXES:
@@ -129,19 +130,21 @@ def data_mesh(batch_size: int) -> Mesh:
     return Mesh(np.array(devices[:count]), (DATA,))
 
 
-def place(batch: Any, *, mesh: Mesh) -> Any:
+def place(batch: Any, *, mesh: Mesh, axis: int = 0) -> Any:
     """Bring a batch to the devices.
 
     Args:
         batch: arrays [N, ...], this process's part.
         mesh: the devices.
+        axis: which one counts the images: 1 for several batches, [K, N, ...].
 
     Returns:
         Arrays of all parts, one after the other, split over the devices.
     """
+    where = split(mesh, axis=axis)
     if jax.process_count() == 1:
-        return jax.device_put(batch, split(mesh))
-    return jax.tree.map(partial(jax.make_array_from_process_local_data, split(mesh)), batch)
+        return jax.device_put(batch, where)
+    return jax.tree.map(partial(jax.make_array_from_process_local_data, where), batch)
 
 
 def make_agreement(mesh: Mesh) -> Callable[..., tuple[int, ...]]:
@@ -191,9 +194,9 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def split(mesh: Mesh) -> NamedSharding:
-    """Say that an array's first axis is split over the devices of the mesh."""
-    return NamedSharding(mesh, PartitionSpec(DATA))
+def split(mesh: Mesh, *, axis: int = 0) -> NamedSharding:
+    """Say that an axis of an array is split over the devices of the mesh."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, DATA))
 
 
 def _fully_sharded(state: Any, *, mesh: Mesh) -> Any:
@@ -212,8 +215,12 @@ def _fully_sharded(state: Any, *, mesh: Mesh) -> Any:
 def _over_processes(step: Callable, *, mesh: Mesh, axis: str) -> Callable:
     """Compile what pmap would: its own results would be each process's, no arrays of them all."""
     mesh = Mesh(mesh.devices, (axis,))
+
+    def own_step(state: Any, stacked: Any):
+        return step(state, jax.tree.map(lambda array: array[0], stacked))
+
     mapped = jax.shard_map(
-        step,
+        own_step,
         mesh=mesh,
         in_specs=(PartitionSpec(), PartitionSpec(axis)),
         out_specs=PartitionSpec(),
@@ -222,10 +229,13 @@ def _over_processes(step: Callable, *, mesh: Mesh, axis: str) -> Callable:
     return jax.jit(mapped, donate_argnums=0, compiler_options=compile_options(devices=mesh.size))
 
 
-def _stack_and_place(batch: Any, *, mesh: Mesh) -> Any:
-    """Bring arrays [B, ...] to [devices, B / devices, ...], a row on each device."""
+def _stack_and_place(batch: Any, *, mesh: Mesh, axis: int = 0) -> Any:
+    """Bring arrays with images along an axis to [devices, ...], as many of them on each device."""
+    devices = len(mesh.local_devices)
 
     def stacked(array: Any) -> Any:
-        return array.reshape(mesh.size, len(array) // mesh.size, *array.shape[1:])
+        before, after = array.shape[:axis], array.shape[axis + 1 :]
+        apart = array.reshape(*before, devices, array.shape[axis] // devices, *after)
+        return apart.swapaxes(0, axis)
 
-    return jax.device_put(jax.tree.map(stacked, batch), split(mesh))
+    return place(jax.tree.map(stacked, batch), mesh=mesh)

@@ -12,6 +12,7 @@ import optax
 
 from cnn_jax.data.batches import Batch, total_steps
 from cnn_jax.frozen import trained_part
+from cnn_jax.many_steps import many_steps
 from cnn_jax.parallel import Layout
 from cnn_jax.recipe import Recipe
 from cnn_jax.state import TrainState
@@ -30,6 +31,7 @@ class Phase:
         last: steps taken after it.
         schedule: steps taken in it -> learning rate.
         train_step: (state, batch) -> (state, metrics).
+        train_steps: (state, batches [K, B, ...]) -> (state, metrics [K, ...]): as many such steps.
         fresh_state: () -> the state for step 0 of a run that begins with this phase.
         begin: a state of the phase before -> the state for the first step of this one: the
             optimizer, and what a plateau has made of the learning rate, begin anew.
@@ -40,6 +42,7 @@ class Phase:
     last: int
     schedule: optax.Schedule
     train_step: TrainStep
+    train_steps: TrainStep
     fresh_state: Callable[[], TrainState]
     begin: Callable[[TrainState], TrainState]
 
@@ -133,6 +136,7 @@ def _make_phase(
         last=last,
         schedule=schedule,
         train_step=layout.compile_step(step),
+        train_steps=layout.compile_step(many_steps(step)),
         # From the host, as the variables given may lie on other devices than the run.
         fresh_state=lambda: placed(
             fresh, jax.random.key(recipe.seed), jax.device_get(recipe.initial)

@@ -73,6 +73,8 @@ class Recipe:
         skip_nonfinite: how many steps whose loss or gradient is not finite are left out, before
             the run is ended by the next one.
         log_every: steps between the lines that a run writes to its metrics file.
+        steps_per_dispatch: how many steps are sent to the devices at once, see `many_steps`: worth
+            it where one takes them no longer than the host, and a request to stop waits for all.
     """
 
     model: nn.Module
@@ -98,6 +100,7 @@ class Recipe:
     checkpoint_minutes: float | None = None
     skip_nonfinite: int = 0
     log_every: int = 50
+    steps_per_dispatch: int = 1
 
 
 def staged(recipe: Recipe, stages: Sequence[Stage], *, initial: dict | None = None) -> Recipe:
@@ -131,7 +134,10 @@ def check(recipe: Recipe) -> None:
             are classes, the variables to start from are not its own, a stage cannot be trained, or
             the optimizer, schedule, loss, plateau or stopping has wrong options.
     """
-    for name in ("epochs", "batch_size", "eval_batch_size", "log_every", "checkpoint_every"):
+    for name in (
+        "epochs", "batch_size", "eval_batch_size", "log_every", "steps_per_dispatch",
+        "checkpoint_every",
+    ):  # fmt: skip
         value = getattr(recipe, name)
         optional = name == "checkpoint_every" and value is None
         if not optional and (not isinstance(value, int) or value < 1):
@@ -275,6 +281,8 @@ def _describe_recipe(recipe: Recipe) -> dict:
     # What is not used is left out: runs that were begun before there was such a field go on.
     stages, initial = fields.pop("stages"), fields.pop("initial")
     described = {name: describe(value) for name, value in fields.items()}
+    if recipe.steps_per_dispatch == 1:
+        del described["steps_per_dispatch"]
     if stages:
         described["stages"] = describe(stages)
     if initial is not None:

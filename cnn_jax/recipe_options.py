@@ -252,6 +252,7 @@ def recipe_from(
     checkpoint_every: int | None = None,
     checkpoint_minutes: float | None = None,
     skip_nonfinite: int = 0,
+    steps_per_dispatch: int = 1,
     **options,
 ) -> "Recipe":
     """Make the recipe that the options describe.
@@ -263,7 +264,7 @@ def recipe_from(
         early_stopping: patience of `stop_early`.
         options: those of the data, the loss, the optimizer, the schedule and the augmentation.
         epochs, batch_size, precision, monitor, seed: as of `Recipe`.
-        checkpoint_every, checkpoint_minutes, skip_nonfinite: as of `Recipe`.
+        checkpoint_every, checkpoint_minutes, skip_nonfinite, steps_per_dispatch: as of `Recipe`.
 
     Raises:
         InputError: an option does not fit another, or the data.
@@ -291,6 +292,7 @@ def recipe_from(
         checkpoint_every=checkpoint_every,
         checkpoint_minutes=checkpoint_minutes,
         skip_nonfinite=skip_nonfinite,
+        steps_per_dispatch=steps_per_dispatch,
     )
 
 

@@ -19,7 +19,7 @@ from cnn_jax.checkpoints import Checkpoints
 from cnn_jax.checks import check_batch
 from cnn_jax.conclusion import Outcome, final_figures, write_pictures, write_predictions
 from cnn_jax.data import Source
-from cnn_jax.data.batches import Batch, epochs_done, train_batch
+from cnn_jax.data.batches import Batch, epochs_done, train_batch, train_batches
 from cnn_jax.data.prefetch import prefetched
 from cnn_jax.data.resident import kept_on_device
 from cnn_jax.data.statistics import Normalization, channel_statistics
@@ -28,6 +28,7 @@ from cnn_jax.evaluate import Evaluation, evaluate
 from cnn_jax.full_disk import full_disk_told
 from cnn_jax.interrupts import Interrupted, Request, Signals, stop_requests
 from cnn_jax.journal import Journal, Progress, progress_from, with_best_of
+from cnn_jax.many_steps import dispatches
 from cnn_jax.parameter_rules import table_of
 from cnn_jax.phases import Phase, highest_rate, joined_schedule, make_phases, phase_of
 from cnn_jax.plan import plan, staged_parameters
@@ -74,7 +75,7 @@ class Engine:
     model: nn.Module
     train_step: Callable[[TrainState, Batch], tuple[TrainState, dict]]
     evaluate: Callable[[dict, Source], Evaluation]
-    place: Callable[[Batch], Batch]
+    place: Callable[..., Batch]
     agree: Callable[..., tuple[int, ...]]
     fresh_state: Callable[[], TrainState]
     schedule: optax.Schedule
@@ -308,22 +309,28 @@ def _batches(
     source: Source,
     steps: range,
     progressed: Callable[[], None],
-) -> Iterator[Batch]:
-    """Make this process's part of the batches of steps, ahead of them."""
-    read = partial(
-        train_batch,
-        source,
-        recipe.seed,
-        batch_size=recipe.batch_size,
-        part=processes.own_part(),
+) -> Iterator[tuple[int, Batch]]:
+    """Make this process's part of the batches of steps, ahead of them: those of a dispatch at once.
+
+    Yields:
+        The last of its steps, counted from 1, and its batches [K, B, ...].
+    """
+    size = {"batch_size": recipe.batch_size}
+    together = dispatches(
+        steps,
+        recipe.steps_per_dispatch,
+        size=len(source),
+        checkpoint_every=recipe.checkpoint_every,
+        **size,
     )
+    read = partial(train_batches, source, recipe.seed, part=processes.own_part(), **size)
 
-    def make(step: int) -> Batch:
-        return engine.place(read(step))
+    def make(steps: range) -> tuple[int, Batch]:
+        return steps.stop, engine.place(read(steps), axis=1)
 
-    for batch in prefetched(make, steps):
+    for step, batches in prefetched(make, together):
         progressed()
-        yield batch
+        yield step, batches
 
 
 def _train(
@@ -331,20 +338,20 @@ def _train(
     engine: Engine,
     phase: Phase,
     state: TrainState,
-    batches: Iterator[Batch],
+    dispatched: Iterator[tuple[int, Batch]],
     journal: Journal,
     checkpoints: Checkpoints,
     request: Request,
 ) -> TrainState:
-    """Take the remaining steps of a phase, one for each batch."""
+    """Take the remaining steps of a phase, dispatch by dispatch."""
     data, batch_size = recipe.data, recipe.batch_size
     epochs_after = partial(epochs_done, batch_size=batch_size, size=len(data.train))
     patience, saved = 60 * (recipe.checkpoint_minutes or math.inf), time.monotonic()
 
-    for step, batch in enumerate(batches, int(state.step) + 1):
+    for step, batches in dispatched:
         if journal.progress.stopping.stop:
             break
-        state, step_metrics = phase.train_step(state, batch)
+        state, step_metrics = phase.train_steps(state, batches)
         journal.note(step, step_metrics)
 
         ends_epoch = epochs_after(step) > epochs_after(step - 1)

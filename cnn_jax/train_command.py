@@ -23,6 +23,7 @@ DIVERGED, DISK_FULL = 3, 4
 @click.option("--checkpoint-every", type=int, help="Steps.  [default: once an epoch]")
 @click.option("--checkpoint-minutes", type=float, help="The longest time without a checkpoint.")
 @click.option("--skip-nonfinite", type=int, default=0, help="Steps to leave out at most.")
+@click.option("--steps-per-dispatch", type=int, default=1, help="32 for small networks on a GPU.")
 @recipe_options.run_options
 def train(workdir: Path | None, how: dict, **options) -> None:
     """Train a model, and evaluate it on the test images.

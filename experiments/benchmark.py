@@ -38,6 +38,10 @@ startup,memory: ResNet-50's first step (batch 8) is done after 16.2 s with a col
 warm compilation cache (0.39, aim 0.35), `cnn-jax train` on the digits after 14.2 and 10.9 s; a
 training step of ResNet-50 at batch 32 peaks at 5.7 GB, PyTorch's at 3.7 GB channels_last and 4.1 GB
 contiguous (1.5, aim 1.1).
+
+Where the time of `cnn-jax train` on the digits goes, `experiments/bench/whole_run.py` tells: with
+others at work on the machine, 0.30 of it (cold) and 0.42 (warm) are neither steps nor compilation
+(aim 0.25), of which most is waiting for the disk to have 30 checkpoints and importing JAX.
 """
 
 import fnmatch

@@ -48,10 +48,10 @@ from cnn_jax import augment, layers, load_data, losses, optim, schedules
 from cnn_jax.cli import call
 from cnn_jax.data import Dataset, Source
 from cnn_jax.environment import PACKAGES, environment
+from cnn_jax.epochs_on_device import many_steps_on_device, shuffled_positions
 from cnn_jax.errors import InputError
 from cnn_jax.evaluate.views import over_views, six_views
 from cnn_jax.frozen import put_back
-from cnn_jax.many_steps import many_steps_on_device, shuffled_positions
 from cnn_jax.models import initializers
 from cnn_jax.muon import muon_of_fixed_norm
 from cnn_jax.precision import TYPES, with_precision

@@ -3,12 +3,14 @@
 from tests.conftest import ROOT, python
 
 _PROGRAM = """
-import time
+import sys, time
 import jax, flax.linen
 start = time.process_time()
 import cnn_jax
 cnn_jax.create_model, cnn_jax.list_models
 print(time.process_time() - start)
+cnn_jax.load_data("digits")
+assert "sklearn" not in sys.modules
 """
 
 

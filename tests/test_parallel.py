@@ -7,8 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from cnn_jax import parallel
+from cnn_jax import parallel, processes
 from cnn_jax.errors import InputError
+from cnn_jax.layers.mapped import joined_over_devices
+from cnn_jax.many_steps import many_steps
 from experiments import equivalence, pmap_by_hand
 from tests.conftest import ROOT, process_environment, python
 
@@ -20,6 +22,21 @@ ON_PAIR = {"jit": 50}
 pytestmark = pytest.mark.long
 
 
+def seen_together(mode):
+    """What three steps in one dispatch see of the numbers of 3 x 16 images, and in which order."""
+    layout = parallel.make_layout(16, mode)
+
+    def step(taken, batch):
+        return taken + 1, joined_over_devices({"seen": 100 * taken + batch["id"]})
+
+    numbers = np.arange(48, dtype=np.int32).reshape(3, 16)
+    own, parts = processes.own_part()
+    batches = layout.place_batch({"id": np.split(numbers, parts, axis=1)[own]}, axis=1)
+    taken, metrics = layout.compile_step(many_steps(step))(np.int32(0), batches)
+    assert int(taken) == 3
+    return np.asarray(metrics["seen"])
+
+
 @pytest.fixture(scope="module")
 def on_eight(tmp_path_factory):
     """What each mode makes of 50 steps on eight devices, and pmap by hand of 30."""
@@ -27,9 +44,11 @@ def on_eight(tmp_path_factory):
     program = f"""
 import sys, numpy as np, jax
 from experiments import equivalence, pmap_by_hand
+from tests.test_parallel import seen_together
 assert jax.device_count() == 8
 for mode, steps in {list(STEPS.items())}:
-    np.savez(f"{{sys.argv[1]}}/{{mode}}.npz", **equivalence.losses_of(mode, steps=steps))
+    found = equivalence.losses_of(mode, steps=steps)
+    np.savez(f"{{sys.argv[1]}}/{{mode}}.npz", **found, together=seen_together(mode))
 pmap_by_hand.STEPS, pmap_by_hand.BATCH_SIZE = 30, 32
 np.save(f"{{sys.argv[1]}}/by_hand.npy", pmap_by_hand.main())
 """
@@ -45,13 +64,17 @@ def on_pair(tmp_path_factory):
     directory = tmp_path_factory.mktemp("pair")
     program = f"""
 import sys, numpy as np
+from cnn_jax import parallel
 from cnn_jax.processes import join
 from experiments import equivalence
+from tests.test_parallel import seen_together
 directory, port, number = sys.argv[1:]
 join(coordinator=f"localhost:{{port}}", processes=2, process=int(number))
 for mode, steps in {list(ON_PAIR.items())}:
     found = equivalence.losses_of(mode, steps=steps)
     np.savez(f"{{directory}}/{{mode}}-{{number}}.npz", **found)
+for mode in parallel.MODES:
+    np.save(f"{{directory}}/{{mode}}-{{number}}-together.npy", seen_together(mode))
 """
     port = equivalence.free_port()
     pair = [
@@ -93,6 +116,15 @@ def test_eight_devices_compute_what_one_does(mode, on_eight, on_one):
         assert found["largest"] < on_one["largest"] / 4
     else:
         assert found["largest"] == on_one["largest"]
+
+
+@pytest.mark.parametrize("mode", parallel.MODES)
+def test_steps_in_one_dispatch_see_their_own_batches(mode, on_eight, on_pair):
+    expected = np.arange(48).reshape(3, 16) + 100 * np.arange(3)[:, None]
+    np.testing.assert_array_equal(np.load(on_eight / f"{mode}.npz")["together"], expected)
+    for number in range(2):
+        found = np.load(on_pair / f"{mode}-{number}-together.npy")
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("mode", ON_PAIR)

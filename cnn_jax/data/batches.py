@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
@@ -82,12 +83,41 @@ def train_batch(
     """
     own = _own_rows(batch_size, part)
     positions, epochs = batch_positions(seed, step, batch_size=batch_size, size=len(source))
-    positions, epochs = positions[own], epochs[own]
+    return _read(source, positions[own], epochs[own])
+
+
+def train_batches(
+    source: Source,
+    seed: int,
+    steps: range,
+    *,
+    batch_size: int,
+    part: tuple[int, int] = (0, 1),
+) -> Batch:
+    """Read the training batches of several steps at once, or a process's part of each.
+
+    Args:
+        source: the training images.
+        seed: seed of the order.
+        steps: the steps, from 0; one or more.
+        batch_size: images in a batch, of all processes together.
+        part: as of `train_batch`.
+
+    Returns:
+        What `train_batch` gives, one after the other: `image` [K, B, H, W, C], and [K, B] each:
+        `label`, `id`, `epoch`.
+
+    Raises:
+        InputError: the batch has no n equal parts.
+    """
+    own = _own_rows(batch_size, part)
+    order = partial(batch_positions, seed, batch_size=batch_size, size=len(source))
+    positions, epochs = (np.concatenate(each) for each in zip(*(
+        [chosen[own] for chosen in order(step)] for step in steps
+    ), strict=True))  # fmt: skip
     return {
-        "image": source.read(positions),
-        "label": source.labels[positions],
-        "id": positions.astype(np.int32),
-        "epoch": epochs,
+        name: array.reshape(len(steps), -1, *array.shape[1:])
+        for name, array in _read(source, positions, epochs).items()
     }
 
 
@@ -114,6 +144,15 @@ def eval_batches(
         mask = positions < len(source)
         positions = np.where(mask, positions, 0)
         yield {"image": source.read(positions), "label": source.labels[positions], "mask": mask}
+
+
+def _read(source: Source, positions: np.ndarray, epochs: np.ndarray) -> Batch:
+    return {
+        "image": source.read(positions),
+        "label": source.labels[positions],
+        "id": positions.astype(np.int32),
+        "epoch": epochs,
+    }
 
 
 def _own_rows(batch_size: int, part: tuple[int, int]) -> slice:

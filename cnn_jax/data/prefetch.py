@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
-def prefetched(make: Callable[[int], T], steps: Iterable[int], *, ahead: int = 2) -> Iterator[T]:
+def prefetched(make: Callable[[S], T], steps: Iterable[S], *, ahead: int = 2) -> Iterator[T]:
     """Make the batches of some steps in other threads, a few ahead of their use.
 
     One thread for each batch that is ahead: while one waits for its last image, the next begins.
@@ -16,7 +17,7 @@ def prefetched(make: Callable[[int], T], steps: Iterable[int], *, ahead: int = 2
     Args:
         make: the batch of a step, called from several threads: `train_batch` with all but the step
             filled in, and what places it on the devices.
-        steps: the steps, in order.
+        steps: the steps, in order; or whatever `make` takes, such as those of a dispatch.
         ahead: batches that may lie ready.
 
     Yields:

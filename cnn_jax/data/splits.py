@@ -15,6 +15,9 @@ def hold_out(
 ) -> tuple[Subset, Subset]:
     """Split a source in two, with the classes in equal proportions on both sides.
 
+    The same images as scikit-learn's `train_test_split(stratify=labels, random_state=seed)` puts
+    there, which takes longer to import than digits to train on.
+
     Args:
         source: what is split.
         size: what the second part gets: a fraction (0 < size < 1) or a number of images (>= 1).
@@ -27,8 +30,6 @@ def hold_out(
     Raises:
         InputError: the size is out of range, or too small to hold an image of each class.
     """
-    from sklearn.model_selection import train_test_split
-
     total, classes = len(source), len(np.unique(source.labels))
     count = math.ceil(size * total) if 0 < size < 1 else size
     if count != int(count) or not 0 < count < total:
@@ -48,10 +49,8 @@ def hold_out(
             f"class {single[0]} has one image only, which cannot be in both parts of a split: add "
             f"images to it or turn `{argument}` off (=0)"
         )
-    rest, held = train_test_split(
-        np.arange(total), test_size=int(count), stratify=source.labels, random_state=seed
-    )
-    return Subset(source, np.sort(rest)), Subset(source, np.sort(held))
+    rest, held = _stratified(source.labels, int(count), seed)
+    return Subset(source, rest), Subset(source, held)
 
 
 def hold_out_by_name(
@@ -122,6 +121,36 @@ def hold_out_by_name(
             "groups: choose a larger size"
         )
     return Subset(source, np.flatnonzero(~chosen)), Subset(source, np.flatnonzero(chosen))
+
+
+def _stratified(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Choose `count` positions to hold out; return the others and them, in order."""
+    generator = np.random.RandomState(seed)
+    classes = list(_positions_by_class(labels))
+    sizes = np.array([len(positions) for positions in classes])
+    kept = _drawn(sizes, len(labels) - count, generator)
+    _drawn(sizes - kept, count, generator)  # all that is left; but it may take random numbers
+    rest, held = [], []
+    for positions, keep in zip(classes, kept, strict=True):
+        shuffled = positions[generator.permutation(len(positions))]
+        rest.append(shuffled[:keep])
+        held.append(shuffled[keep:])
+    return np.sort(np.concatenate(rest)), np.sort(np.concatenate(held))
+
+
+def _drawn(sizes: np.ndarray, count: int, generator: np.random.RandomState) -> np.ndarray:
+    """Share a number out in proportion to sizes, the largest remainders first, equals by lot."""
+    exact = sizes / sizes.sum() * count
+    shares = np.floor(exact)
+    remainders, missing = exact - shares, int(count - shares.sum())
+    for value in np.unique(remainders)[::-1] if missing else ():
+        (equal,) = np.nonzero(remainders == value)
+        drawn = generator.choice(equal, size=min(len(equal), missing), replace=False)
+        shares[drawn] += 1
+        missing -= len(drawn)
+        if not missing:
+            break
+    return shares.astype(int)
 
 
 def _height(seed: int, name: str) -> float:

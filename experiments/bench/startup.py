@@ -34,10 +34,18 @@ def training_command(*options: str) -> dict[str, float]:
         options: of the command, besides the data and the run directory.
 
     Returns:
-        Seconds: `cold`, `warm`.
+        Seconds: `cold`, `warm`, and of the phases in each, as `whole_run` has them, with what the
+        process's own start and end take; and `outside`, the part of each that is neither steps nor
+        compilation.
     """
-    command = [sys.executable, "-m", "cnn_jax", "train", "--data", "digits", *options]
-    return _twice(command, workdir=True)
+    command = [sys.executable, "-m", "experiments.bench.whole_run", "--data", "digits", *options]
+    found = _twice(command, inside=True, workdir=True)
+    for name in ("cold", "warm"):
+        phases = [seconds for what, seconds in found.items() if what.startswith(f"{name} ")]
+        found[f"{name} start and end"] = found[name] - sum(phases)
+        busy = found[f"{name} steps"] + found[f"{name} compilation"]
+        found[f"{name} outside"] = 1 - busy / found[name]
+    return found
 
 
 def _twice(command: list[str], *, inside: bool = False, workdir: bool = False) -> dict[str, float]:

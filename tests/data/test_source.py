@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from cnn_jax import data
 from cnn_jax.errors import InputError
@@ -131,5 +132,8 @@ def test_digits_are_scikit_learn_s():
     assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
     source = loaded.train.source
     assert source.images.shape == (1797, 8, 8, 1)
+    bunch = load_digits()
+    np.testing.assert_array_equal(source.labels, bunch.target)
+    np.testing.assert_array_equal(source.images[..., 0], np.round(bunch.images * 255 / 16))
     # The first scan, a zero, begins "0 0 5 13 9 1 0 0" in 16ths of white.
     assert source.images[0, 0, :, 0].tolist() == [0, 0, 80, 207, 143, 16, 0, 0]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.model_selection import train_test_split
 
 from cnn_jax import data
 from cnn_jax.errors import InputError
@@ -31,6 +32,23 @@ def test_a_split_is_a_partition_in_proportion(counts, size, seed):
     assert (np.diff(held.indices) > 0).all()
     shares = np.bincount(held.labels, minlength=len(counts)) / count
     np.testing.assert_array_less(abs(shares - np.array(counts) / len(source)), 1.01 / count)
+
+
+def test_the_split_is_scikit_learn_s():
+    """Of 100 sets of labels: classes of two images and more, with equal remainders and without."""
+    rng = np.random.default_rng(0)
+    for seed in range(100):
+        classes = int(rng.integers(2, 12))
+        some = rng.integers(0, classes, rng.integers(0, 200))
+        labels = rng.permutation([*np.repeat(np.arange(classes), 2), *some])
+        count = int(rng.integers(classes, len(labels) - classes + 1))
+        source = data.array_source(np.zeros((len(labels), 2, 2), np.uint8), labels, name="blank")
+        ours = data.hold_out(source, count, seed=seed)
+        theirs = train_test_split(
+            np.arange(len(labels)), test_size=count, stratify=labels, random_state=seed
+        )
+        for part, positions in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(part.indices, np.sort(positions))
 
 
 def test_the_seed_decides():
