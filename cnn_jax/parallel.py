@@ -42,7 +42,8 @@ class Layout:
 
     Attributes:
         mesh: the devices, in a line.
-        compile_step: a training step (state, batch) -> (state, metrics) -> its compiled form.
+        compile_step: a training step (state, batch) -> (state, metrics) -> its compiled form, with
+            what it was compiled from as `__wrapped__`, for use inside of other programs.
         place_batch: this process's part of the arrays [B, ...] of a training batch -> all of it on
             the devices.
         state_shardings: the shapes of a state -> how its arrays lie on the devices.
