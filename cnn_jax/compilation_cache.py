@@ -1,7 +1,9 @@
 """Compiled programs kept from one process to the next: the second start needs no compilation.
 
 The command line turns it on. They lie beside the decoded images, in a folder for each kind of
-processor, since a program for one may not run on another that shares the home directory.
+processor, since a program for one may not run on another that shares the home directory. On a GPU
+JAX has XLA keep there, too, which form of each operation it has found to be the fastest
+(`jax_persistent_cache_enable_xla_caches`).
 """
 
 import hashlib

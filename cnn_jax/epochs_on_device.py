@@ -20,9 +20,9 @@ def many_steps_on_device(train_step: Step) -> Callable[[Any, dict, dict], tuple[
 
     Returns:
         (state, data, chosen) -> (state, metrics): `data` holds all images and labels, `image`
-        [M, H, W, C] and `label` [M, ...]; `chosen`, of `shuffled_positions`, says which of them make
-        up the batch of each step. The metrics of step k are at position k of their first axis. To
-        be jit-compiled with the state donated, and with nothing else donated.
+        [M, H, W, C] and `label` [M, ...]; `chosen`, of `shuffled_positions`, says which of them
+        make up the batch of each step. The metrics of step k are at position k of their first
+        axis. To be jit-compiled with the state donated, and with nothing else donated.
 
     >>> steps = many_steps_on_device(lambda state, batch: (state + batch["label"].sum(), {}))
     >>> data = {"image": jnp.zeros((4, 1, 1, 1)), "label": jnp.array([1, 2, 4, 8])}

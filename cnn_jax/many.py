@@ -110,7 +110,8 @@ def run_many(
     states = _fresh_states(recipe, [seed for seed, _ in pairs], factors)
 
     batches = partial(_batches, recipe, [seed for seed, _ in pairs])
-    step = jax.vmap(engine.train_step)
+    # What it was compiled from: inside of another program JAX takes no compile options.
+    step = jax.vmap(engine.train_step.__wrapped__)
     compiling = time.monotonic()
     step = jax.jit(fast_over_kernels(step), donate_argnums=0, compiler_options=compile_options())
     step = step.lower(states, batches(0)).compile()

@@ -42,8 +42,9 @@ class Layout:
 
     Attributes:
         mesh: the devices, in a line.
-        compile_step: a training step (state, batch) -> (state, metrics) -> its compiled form; so
-            too of a function of several batches, `many_steps`.
+        compile_step: a training step (state, batch) -> (state, metrics) -> its compiled form, with
+            what it was compiled from as `__wrapped__`, for use inside of other programs; so too of
+            a function of several batches, `many_steps`.
         place_batch: this process's part of the arrays [B, ...] of a training batch -> all of it on
             the devices; with `axis=1` that of several batches, [K, B, ...].
         state_shardings: the shapes of a state -> how its arrays lie on the devices.

@@ -31,6 +31,7 @@ from cnn_jax.data.statistics import channel_statistics
 from cnn_jax.layers.many_kernels import fast_over_kernels
 from cnn_jax.recipe import Recipe
 from cnn_jax.train import make_engine
+from cnn_jax.xla_flags import compile_options
 
 
 def enlarged(data: Dataset) -> Dataset:
@@ -97,10 +98,11 @@ def step_times(recipe: Recipe, *, runs: int, repetitions: int) -> tuple[float, f
     def stacked(tree):
         return jax.tree.map(lambda leaf: jnp.stack([leaf] * runs), tree)
 
+    compiled = partial(jax.jit, compiler_options=compile_options())
     programs = {
-        "one": (jax.jit(lambda *args: single.train_step(*args)), state, batch),
+        "one": (compiled(single.train_step.__wrapped__), state, batch),
         "many": (
-            jax.jit(fast_over_kernels(jax.vmap(together.train_step))),
+            compiled(fast_over_kernels(jax.vmap(together.train_step.__wrapped__))),
             stacked(state),
             stacked(batch),
         ),

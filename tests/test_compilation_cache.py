@@ -16,6 +16,13 @@ jax.jit(lambda x: (jnp.sin(x) @ x).sum())(jnp.ones((8, 8))).block_until_ready()
 print(folder, "cache_hits" in seen)
 """
 
+# No public name tells what XLA is handed.
+_AUTOTUNING = """
+from jax._src import compiler
+options = compiler.get_compile_options(1, 1)
+print(options.executable_build_options.debug_options.xla_gpu_per_fusion_autotune_cache_dir)
+"""
+
 
 # As for a user of a container whom no one has told a home.
 _HOMELESS = """
@@ -26,10 +33,10 @@ pathlib.Path.home = home
 """
 
 
-def told(folder, *, first: str = "", **variables) -> list[str]:
-    """The folder in use, and whether anything was found in it."""
+def told(folder, *, first: str = "", last: str = "", **variables) -> list[str]:
+    """The folder in use, whether anything was found in it, and what else is printed."""
     nothing = {"JAX_COMPILATION_CACHE_DIR": "", "CNN_JAX_CACHE": str(folder)}
-    done = python("-c", first + _PROGRAM, cwd=ROOT, **{**nothing, **variables})
+    done = python("-c", first + _PROGRAM + last, cwd=ROOT, **{**nothing, **variables})
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr, done.stderr
     return done.stdout.split()
@@ -55,6 +62,11 @@ def test_what_jax_is_told_goes_first(tmp_path):
     own = tmp_path / "own"
     folder, _ = told(tmp_path, JAX_COMPILATION_CACHE_DIR=str(own), **_ALL_KEPT)
     assert folder == str(own) and not (tmp_path / "compiled").exists()
+
+
+def test_what_a_gpu_finds_fastest_is_kept_beside_the_programs(tmp_path):
+    folder, _, autotuned = told(tmp_path, last=_AUTOTUNING)
+    assert autotuned.startswith(folder + "/")
 
 
 def test_the_least_recently_used_go(tmp_path):

@@ -55,8 +55,56 @@ def batch_norm(
     images = floats(images, _CHANNELS_LAST, name="images")
     if shift is not None:
         shift = vector(shift, name="shift", length=images.shape[-1], what="channel")
+    of_channels = {"scale": scale, "bias": bias}
+    vectors = (
+        vector(value, name=name, length=images.shape[-1], what="channel")
+        for name, value in of_channels.items()
+    )
+    return _normalized(images, *vectors, shift, epsilon, axis_name)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(4, 5))
+def _normalized(images, scale, bias, shift, epsilon, axis_name):
     mean, var = _moments(widened(images), axis_name, shift)
     return batch_norm_eval(images, scale, bias, mean, var, epsilon=epsilon), mean, var
+
+
+@_normalized.defjvp
+def _derivative(epsilon, axis_name, primals, tangents):
+    """Derive it as the transpose of the gradient, which so comes out as it is written."""
+    images, scale, bias, shift = primals
+    outputs = _normalized(images, scale, bias, shift, epsilon, axis_name)
+    gradient = functools.partial(
+        _gradient, images, scale, bias, *outputs[1:], epsilon=epsilon, axis_name=axis_name
+    )
+    (derived,) = jax.linear_transpose(gradient, outputs)(tangents[:3])
+    return outputs, derived
+
+
+def _gradient(images, scale, bias, mean, var, cotangents, *, epsilon, axis_name):
+    """Give the gradients of images, scale and bias by two sums over the images and one more pass.
+
+    Ioffe and Szegedy 2015, section 3, the chain rule; simplified. Derived by JAX it is a chain of
+    passes for the mean, the variance and the output, twice the processor time.
+    """
+    of_output, of_mean, of_var = cotangents
+    axes, count = tuple(range(images.ndim - 1)), images.size // images.shape[-1]
+
+    def over_devices(values):
+        return values if axis_name is None else lax.pmean(values, axis_name)
+
+    wide, centred = of_output.astype(mean.dtype), widened(images) - mean
+    inverse = lax.rsqrt(var + epsilon)
+    factor = widened(scale) * inverse
+    total, correlation = wide.sum(axes), (wide * centred).sum(axes)
+    constant = over_devices(of_mean - factor * total) / count
+    slope = over_devices(2 * of_var - factor * jnp.square(inverse) * correlation) / count
+    of_images = factor * wide + constant + slope * centred
+    return (
+        of_images.astype(images.dtype),
+        (correlation * inverse).astype(scale.dtype),
+        total.astype(bias.dtype),
+    )
 
 
 def _moments(images, axis_name, shift):

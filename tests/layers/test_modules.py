@@ -163,6 +163,33 @@ def test_statistics_over_a_mapped_axis_are_those_of_the_whole_batch():
     )
 
 
+@pytest.mark.parametrize("output", [0, 1, 2])
+def test_gradients_over_a_mapped_axis_are_those_of_the_whole_batch(output):
+    """Of what is normalised, of the mean and of the variance: backwards and forwards."""
+    images = np.concatenate([IMAGES, 2 * IMAGES + 1])
+    scale, bias, weights = np.arange(1.0, 5), np.arange(4.0), np.cos(images)
+    parts = tuple(array.reshape(2, 2, *IMAGES.shape[1:]) for array in (images, weights))
+
+    def total(images, weights, axis_name=None):
+        told = layers.batch_norm(images, scale, bias, axis_name=axis_name)[output]
+        return (told * (weights if output == 0 else weights[0, 0, 0])).sum()
+
+    def mapped(images, weights):
+        # Each device has the same statistics: a half of them each.
+        share = 1.0 if output == 0 else 0.5
+        weights = weights if output == 0 else jnp.stack([weights[0]] * 2)
+        one = partial(total, axis_name="data")
+        return share * jax.vmap(one, axis_name="data")(images, weights).sum()
+
+    expected = jax.grad(total)(images, weights)
+    np.testing.assert_allclose(
+        jax.grad(mapped)(*parts).reshape(images.shape), expected, rtol=1e-4, atol=1e-5
+    )
+    along = np.sin(images)
+    _, change = jax.jvp(lambda x: mapped(x, parts[1]), parts[:1], (along.reshape(parts[0].shape),))
+    np.testing.assert_allclose(change, (expected * along).sum(), rtol=1e-3, atol=1e-4)
+
+
 def test_initialising_leaves_the_statistics_alone():
     variables = layers.BatchNorm(axis_name="data").init(jax.random.key(0), IMAGES, train=True)
     np.testing.assert_array_equal(variables["batch_stats"]["mean"], np.zeros(4))
