@@ -37,6 +37,7 @@ from cnn_jax.progress import Reporter
 from cnn_jax.recipe import Recipe, check, describe
 from cnn_jax.state import TrainState, init_state
 from cnn_jax.steps import Mix, make_eval_step, make_train_step, normalize, skipping_nonfinite
+from cnn_jax.xla_flags import compile_options
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,7 +247,9 @@ def make_engine(recipe: Recipe, mode: str = "jit") -> Engine:
     )
     loss = losses.cross_entropy if recipe.teacher else recipe.loss
     eval_step = jax.jit(
-        make_eval_step(model, loss=loss, preprocess=preprocess), out_shardings=whole
+        make_eval_step(model, loss=loss, preprocess=preprocess),
+        out_shardings=whole,
+        compiler_options=compile_options(devices=mesh.size),
     )
     return Engine(
         model=model,

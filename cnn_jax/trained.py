@@ -17,6 +17,7 @@ from cnn_jax.evaluate import Evaluation, evaluate
 from cnn_jax.precision import with_precision
 from cnn_jax.steps import Metrics, make_eval_step, normalize
 from cnn_jax.weights.pretrained import Preprocessing, preprocessing_from
+from cnn_jax.xla_flags import compile_options
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +217,8 @@ def eval_step_for(run: TrainedRun, dataset: data.Dataset) -> Callable[[dict, dic
     """
     check_dataset(run, dataset)
     preprocess = partial(normalize, **asdict(run.normalization))
-    return jax.jit(make_eval_step(run.model, preprocess=preprocess))
+    step = make_eval_step(run.model, preprocess=preprocess)
+    return jax.jit(step, compiler_options=compile_options())
 
 
 def evaluator(

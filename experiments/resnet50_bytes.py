@@ -20,6 +20,9 @@ optimizer          parameter, momentum and gradient in, parameter and momentum o
 With `--remat` what a convolution takes is not kept but normalised again from what the one before it
 put out. The logits, the loss and the statistics themselves are left out, as they are small. With
 `--measure` each stage is timed where JAX runs: the step up to its end, less that up to its start.
+
+ResNet-50 in bfloat16 at batch 256 moves 93.4 GB by the first command and takes 6.2 TFLOP: 21.6 ms
+and 11,865 images a second on an H200 at the most. Measured it was on no GPU.
 """
 
 import math

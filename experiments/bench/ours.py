@@ -47,7 +47,7 @@ def network(case: Case, model) -> Program:
     images, labels = map(jnp.asarray, example(case))
     if case.work == "infer":
         variables = jax.jit(model.init)(jax.random.key(0), images[:1])
-        apply = jax.jit(lambda variables, images: model.apply(variables, images))
+        apply = jax.jit(model.apply, compiler_options=compile_options())
         return started(lambda: jax.block_until_ready(apply(variables, images)))
     state, step = training(case, model)
     batch = {"image": images, "label": labels}

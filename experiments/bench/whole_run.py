@@ -29,7 +29,7 @@ _PHASES = {
         for name in ("__init__", "__exit__", "save", "wait", "restore", "recover")
     ],
     "pictures": [("cnn_jax.train", "write_pictures")],
-    "report": [("cnn_jax.train", "write_report")],
+    "report": [("cnn_jax.report", "write_report")],
 }
 
 Interval = tuple[str, float, float]
