@@ -11,7 +11,7 @@ from cnn_jax import xla_flags
 from cnn_jax.parallel import make_layout
 from cnn_jax.xla_flags import FLAGS, Flag, compile_options
 
-(SCHEDULER,) = (flag for flag in FLAGS if flag.backend == "cpu")
+(SCHEDULER,) = (flag for flag in FLAGS if flag.name == "xla_cpu_scheduler_type")
 
 
 @pytest.fixture(autouse=True)

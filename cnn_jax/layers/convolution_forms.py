@@ -25,6 +25,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from cnn_jax.layers.arguments import widened
+from cnn_jax.layers.computed_once import computed_once
 from cnn_jax.layers.winograd import winograd
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -39,7 +40,7 @@ _FEW_POSITIONS = 4
 _FEW_FOR_SPREADING = 49
 # ... with kernels of so many entries; each is an addend of the program.
 _MOST_SPREAD = 25
-_MOST_FOR_IDENTITY = 32
+_MOST_COMPUTED_ONCE = 32
 # Fewer channels are spent on adding; fewer multiplications than 20 million are not worth the
 # third of a second that it takes to compile.
 _CHANNELS_FOR_WINOGRAD = 64
@@ -236,8 +237,10 @@ def _kernel_gradient(images, cotangent, size, strides, pads, dilations):
         if after < 0:  # pixels that no position sees; XLA's CPU backend fails at negative paddings
             images = lax.slice_in_dim(images, 0, length + after, axis=1 + axis)
         pairs.append((before, max(after, 0)))
+    # Many channels are the later ones, where images are small and little leads to them.
+    seen = computed_once(images) if images.shape[3] <= _MOST_COMPUTED_ONCE else images
     gradient = lax.conv_general_dilated(
-        _computed_once(images).transpose(3, 1, 2, 0),
+        seen.transpose(3, 1, 2, 0),
         cotangent.transpose(1, 2, 0, 3),
         window_strides=dilations,
         padding=pairs,
@@ -245,17 +248,3 @@ def _kernel_gradient(images, cotangent, size, strides, pads, dilations):
         dimension_numbers=LAYOUT,
     )
     return gradient.transpose(1, 2, 0, 3)
-
-
-def _computed_once(images: jax.Array) -> jax.Array:
-    """Return the images, as a product with the identity that is computed once.
-
-    XLA's CPU backend works out again what leads to an array, at every read, where it is put in
-    another order; over the additions of a stage of residual blocks that took 37 ms instead of 2.
-    No other operation that it keeps its hands off costs as little. Not for many channels, where
-    the product costs more than it saves.
-    """
-    channels = images.shape[3]
-    if channels > _MOST_FOR_IDENTITY:
-        return images
-    return lax.dot_general(images, jnp.eye(channels, dtype=images.dtype), (((3,), (0,)), ((), ())))

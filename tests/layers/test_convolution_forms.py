@@ -6,10 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from jax.extend.core import jaxprs_in_params
 
-from cnn_jax import layers
+from cnn_jax import layers, reference
 from cnn_jax.layers import convolution_forms as forms
+from cnn_jax.layers.winograd import winograd
 
 CASES = {
     "dense": ((7, 8, 3), (3, 3, 3, 4), {"padding": 1}),
@@ -20,6 +23,7 @@ CASES = {
         {"stride": (1, 2), "padding": ((2, 1), (0, 1)), "dilation": (2, 1)},
     ),
     "even kernel": ((6, 6, 2), (4, 4, 2, 3), {"stride": 2, "padding": 1}),
+    "many positions": ((9, 8, 3), (2, 3, 3, 4), {"padding": ((1, 0), (2, 1))}),
     "1x1": ((5, 4, 3), (1, 1, 3, 4), {}),
     "1x1 strided": ((5, 4, 3), (1, 1, 3, 4), {"stride": (2, 3)}),
     "1x1 padded": ((5, 4, 3), (1, 1, 3, 4), {"padding": 1}),
@@ -38,9 +42,7 @@ def drawn(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_each_form_is_the_compilers_in_value_and_derivatives(name):
-    size, kernel_shape, options = CASES[name]
+def check_values_and_derivatives(size, kernel_shape, options):
     arrays = drawn(2, *size), drawn(*kernel_shape, seed=1)
     tangents = drawn(2, *size, seed=2), drawn(*kernel_shape, seed=3)
 
@@ -63,6 +65,41 @@ def test_each_form_is_the_compilers_in_value_and_derivatives(name):
 
     near = partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-4)
     jax.tree.map(near, everything(False, arrays, tangents), everything(True, arrays, tangents))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_form_is_the_compilers_in_value_and_derivatives(name):
+    check_values_and_derivatives(*CASES[name])
+
+
+def test_fewer_multiplications_come_to_the_same(monkeypatch):
+    """Uneven paddings, one so large that the gradient of the images cuts off, and odd sizes."""
+    monkeypatch.setattr(forms, "_CHANNELS_FOR_WINOGRAD", 1)
+    monkeypatch.setattr(forms, "_WORK_FOR_WINOGRAD", 1)
+    size, kernel_shape, options = (9, 8, 2), (3, 3, 2, 3), {"padding": ((3, 0), (1, 2))}
+    check_values_and_derivatives(size, kernel_shape, options)
+
+    def value(*arrays):
+        return (layers.convolution(*arrays, **options) ** 2).sum()
+
+    program = jax.make_jaxpr(jax.grad(value, (0, 1)))(jnp.ones((1, *size)), jnp.ones(kernel_shape))
+    # Forward once, and the gradients with their transposes' transposes: but one is a convolution.
+    assert len(convolutions(program.jaxpr)) == 1
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    sizes=st.tuples(st.integers(3, 9), st.integers(3, 9)),
+    pads=st.tuples(*[st.tuples(st.integers(-1, 3), st.integers(0, 3))] * 2),
+)
+def test_winograds_form_by_the_reference(sizes, pads):
+    sums = [size + sum(pad) for size, pad in zip(sizes, pads, strict=True)]
+    assume(min(sums) >= 3)
+    images, kernel = drawn(2, *sizes, 3), drawn(3, 3, 3, 2, seed=1)
+    padded = jax.lax.pad(images, np.float32(0), [(0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)])
+    expected = np.stack([reference.convolution(np.float64(image), kernel) for image in padded])
+    found = jax.jit(winograd, static_argnums=2)(jnp.asarray(images), jnp.asarray(kernel), pads)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def chosen(size, kernel_shape, options):

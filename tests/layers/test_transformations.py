@@ -131,13 +131,37 @@ def test_padding_beyond_the_kernel_s_reach_has_a_gradient():
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_ties_share_the_gradient_of_maximum_pooling():
-    def gradient(plain):
-        images = jnp.zeros((1, 2, 2, 1))
-        return jax.grad(lambda x: layers.max_pool(x, window=2, plain=plain).sum())(images)
+@pytest.mark.parametrize(
+    ("window", "stride", "padding"), [(2, 2, 0), (3, 2, 1), ((2, 3), (3, 1), (0, 1)), (3, 1, 0)]
+)
+def test_of_equal_pixels_the_first_gets_the_gradient(window, stride, padding):
+    """As the compiler has it: of few different values, so that nearly every window has ties."""
+    images = jnp.round(jax.random.normal(jax.random.key(0), (2, 7, 8, 4)))
+    weights = jax.random.normal(jax.random.key(1), (2, 8, 9, 4))
 
-    np.testing.assert_allclose(gradient(False)[0, :, :, 0], np.full((2, 2), 0.25))
-    np.testing.assert_allclose(gradient(True)[0, :, :, 0], [[1, 0], [0, 0]])
+    def everything(plain):
+        def value(x):
+            options = {"stride": stride, "padding": padding}
+            output = layers.max_pool(x, window=window, plain=plain, **options)
+            return (output * weights[:, : output.shape[1], : output.shape[2]]).sum()
+
+        return jax.grad(value)(images), jax.jvp(value, (images,), (images**2,))
+
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5),
+        everything(plain=False),
+        everything(plain=True),
+    )
+
+
+def test_large_windows_share_the_gradient_among_equal_pixels():
+    def gradient(plain):
+        images = jnp.zeros((1, 8, 8, 1))
+        return jax.grad(lambda x: layers.max_pool(x, window=8, plain=plain).sum())(images)
+
+    np.testing.assert_allclose(gradient(False)[0, :, :, 0], np.full((8, 8), 1 / 64))
+    np.testing.assert_allclose(gradient(True).sum(), 1)
+    assert gradient(True)[0, 0, 0, 0] == 1
 
 
 def test_only_depthwise_convolution_is_shifted_and_only_on_a_cpu(monkeypatch):
