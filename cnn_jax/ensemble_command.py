@@ -145,13 +145,15 @@ class _Answers:
 
         from cnn_jax.ensembles import Applied, with_views
         from cnn_jax.steps import make_eval_step, normalize
+        from cnn_jax.xla_flags import compile_options
 
         for model, normalization, program in self._programs:
             if (model, normalization) == (run.model, run.normalization):
                 return program
         preprocess = partial(normalize, **asdict(run.normalization))
         answer = Applied(with_views(run.model.apply, self._views))
-        program = jax.jit(make_eval_step(answer, preprocess=preprocess))
+        step = make_eval_step(answer, preprocess=preprocess)
+        program = jax.jit(step, compiler_options=compile_options())
         self._programs.append((run.model, run.normalization, program))
         return program
 

@@ -86,7 +86,8 @@ def run_many(
     to rounding. Nothing is written. A run that diverges, or stops early, leaves the others alone.
 
     Args:
-        recipe: what to train, on what, and how; its own seed is not used.
+        recipe: what to train, on what, and how; its own seed is not used, nor are its
+            `steps_per_dispatch`: one step of all runs is a dispatch.
         seeds: of the runs.
         learning_rates: to make a run of each seed with each of these as its highest learning
             rate, the schedule in shape as it is; None for the recipe's own.

@@ -32,7 +32,7 @@ MODES = ("jit", "fsdp", *_AXES)
 # Smaller arrays are not worth the messages that splitting them takes.
 _LEAST_SPLIT = 256
 
-# Steps after which processes know of each other's signals: they are told while the next are taken.
+# Dispatches after which processes know of each other's signals: they are told while the next run.
 _TOLD_AFTER = 2
 
 

@@ -74,7 +74,8 @@ class Recipe:
             the run is ended by the next one.
         log_every: steps between the lines that a run writes to its metrics file.
         steps_per_dispatch: how many steps are sent to the devices at once, see `many_steps`: worth
-            it where one takes them no longer than the host, and a request to stop waits for all.
+            it where one takes them no longer than the host. A request to stop waits for all, so
+            many batches lie on the devices, and epochs of fewer steps have them one by one.
     """
 
     model: nn.Module

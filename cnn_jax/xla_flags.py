@@ -2,7 +2,7 @@
 
 It goes to the compiler with the program, not through `XLA_FLAGS`: it then holds in scripts too,
 whenever JAX was started, and what this version of XLA does not know is left out, where in
-`XLA_FLAGS` an unknown name ends the process.
+`XLA_FLAGS` an unknown name ends the process. Only `jax.pmap` in a single process takes no options.
 """
 
 import functools

@@ -58,6 +58,7 @@ from cnn_jax.precision import TYPES, with_precision
 from cnn_jax.state import TrainState, init_state
 from cnn_jax.steps import make_train_step, normalize, to_float
 from cnn_jax.whitening import whitening_kernel
+from cnn_jax.xla_flags import compile_options
 from experiments.bench.timing import over_runs, runs_in_turns
 
 # Of each channel of the training images, rounded as in the record.
@@ -330,7 +331,8 @@ def compiled(settings: Settings, data: dict) -> tuple[Callable, Callable, float]
     draw, train = make_programs(settings, data)
     fresh = jax.jit(lambda seed: draw(key=jax.random.key(seed)))
     began = time.perf_counter()
-    program = jax.jit(train, donate_argnums=0).lower(fresh(0), data).compile()
+    program = jax.jit(train, donate_argnums=0, compiler_options=compile_options())
+    program = program.lower(fresh(0), data).compile()
     return fresh, program, time.perf_counter() - began
 
 

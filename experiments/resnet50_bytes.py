@@ -27,6 +27,7 @@ and 11,865 images a second on an H200 at the most. Measured it was on no GPU.
 
 import math
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cnn_jax import create_model, layers, make_train_step, optim
+from cnn_jax.cli import call
 from cnn_jax.models.resnet import ResidualBlock
 from cnn_jax.precision import TYPES, with_precision
 from cnn_jax.state import init_state
@@ -350,4 +352,4 @@ def main(model, batch, image_size, precision, device, remat, measure, steps) -> 
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(call(main))

@@ -19,6 +19,10 @@ def _no_flags_of_the_session(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")
 
 
+def test_this_version_knows_the_rows_of_a_cpu():
+    assert set(compile_options()) == {flag.name for flag in FLAGS if flag.backend == "cpu"}
+
+
 def test_each_row_has_a_reason_and_a_backend():
     assert len({flag.name for flag in FLAGS}) == len(FLAGS)
     for flag in FLAGS:

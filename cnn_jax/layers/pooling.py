@@ -80,7 +80,7 @@ def _slide(
     """Combine the pixels under each position of the window.
 
     The shifted form goes down first, then across: `combine` of the images moved by each entry of
-    the window. On a CPU that takes a fifth of the time for the gradient of maximum pooling.
+    the window. Maxima of small windows have a gradient of their own besides, see `window_maximum`.
     """
     fill = np.array(fill, images.dtype)
     frame = [(0, 0, 0), *((track.before, track.missing, 0) for track in tracks), (0, 0, 0)]

@@ -1,5 +1,6 @@
 """Ours: the training step, the logits, and the pooling, compiled as a run compiles them."""
 
+import functools
 import time
 from collections.abc import Iterator
 
@@ -34,7 +35,7 @@ def pooling(case: Case, pool) -> Program:
     """Compile a pooling of images and its gradient."""
     images = jnp.asarray(example(case)[0])
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=compile_options())
     def function(images):
         output, backward = jax.vjp(pool, images)
         return output, backward(output)

@@ -90,6 +90,7 @@ def main() -> None:
     began = time.perf_counter()
     cli = import_module("cnn_jax.cli")
     import_module("cnn_jax.train")
+    import_module("cnn_jax.report")
     intervals.append(("imports", began, time.perf_counter()))
     for phase, functions in _PHASES.items():
         for module, path in functions:

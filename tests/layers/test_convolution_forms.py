@@ -3,6 +3,7 @@
 from functools import partial
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -164,3 +165,12 @@ def test_a_frozen_kernel_costs_no_gradient():
     gradient = jax.grad(lambda images: (layers.convolution(images, kernel) ** 2).sum())
     program = jax.make_jaxpr(gradient)(images)
     assert len(convolutions(program.jaxpr)) == 2
+
+
+def test_a_batch_of_any_size_can_be_exported():
+    """Large enough for each form whose choice looks at the shape."""
+    (count,) = jax.export.symbolic_shape("b")
+    kernel = jnp.ones((3, 3, 64, 64))
+    images = jax.ShapeDtypeStruct((count, 24, 24, 64), jnp.float32)
+    program = jax.jit(lambda images: layers.convolution(images, kernel, padding=1))
+    assert jax.export.export(program)(images).out_avals[0].shape == (count, 24, 24, 64)

@@ -132,7 +132,8 @@ def test_padding_beyond_the_kernel_s_reach_has_a_gradient():
 
 
 @pytest.mark.parametrize(
-    ("window", "stride", "padding"), [(2, 2, 0), (3, 2, 1), ((2, 3), (3, 1), (0, 1)), (3, 1, 0)]
+    ("window", "stride", "padding"),
+    [(2, 2, 0), (3, 2, 1), ((2, 3), (3, 1), (0, 1)), (3, 1, 0), (2, 3, 0)],
 )
 def test_of_equal_pixels_the_first_gets_the_gradient(window, stride, padding):
     """As the compiler has it: of few different values, so that nearly every window has ties."""
