@@ -1,5 +1,6 @@
 """The embedded default: 1,797 scans of handwritten digits, 8x8 pixels."""
 
+import gzip
 import importlib.util
 from pathlib import Path
 
@@ -16,8 +17,8 @@ def read_digits() -> ArraySource:
     """
     # The file alone: to import scikit-learn takes longer than to train on them.
     package = Path(importlib.util.find_spec("sklearn").origin).parent
-    rows = np.loadtxt(
-        package / "datasets" / "data" / "digits.csv.gz", delimiter=",", dtype=np.int64
-    )
+    # Opened here: NumPy asks for the working directory first, and that may be gone.
+    with gzip.open(package / "datasets" / "data" / "digits.csv.gz", "rt") as lines:
+        rows = np.loadtxt(lines, delimiter=",", dtype=np.int64)
     images = np.round(rows[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     return array_source(images, rows[:, -1], name="digits")

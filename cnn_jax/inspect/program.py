@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax.traverse_util import unflatten_dict
 from jax.extend.core import ClosedJaxpr, Primitive
 
+from cnn_jax.layers.convolution_forms import as_compiled
 from cnn_jax.weights.shapes import variable_shapes
 from cnn_jax.weights.tracing import Shapes, is_array, likeness
 
@@ -68,7 +69,7 @@ def trace(model: nn.Module, image: tuple[int, ...], *, function: Callable | None
     variables = {path: jax.ShapeDtypeStruct(shape, jnp.float32) for path, shape in shapes.items()}
     images = jax.ShapeDtypeStruct((1, *image), jnp.float32)
     recorder, function = _Recorder(), function or model.apply
-    with nn.intercept_methods(recorder.intercept):
+    with nn.intercept_methods(recorder.intercept), as_compiled():
         jaxpr = jax.make_jaxpr(lambda images, variables: function(variables, images))(
             images, unflatten_dict(variables)
         )

@@ -18,7 +18,7 @@ BY_HAND = {
     },
     "efficientnet_lite0": {
         "stem": {"conv_stem", "bn1"},
-        **{f"blocks.{k}": {f"blocks_{k}_{j}" for j in range(1 + (k > 0))} for k in range(3)},
+        **{f"blocks.{k}": {f"blocks_{k}_{j}" for j in range(1 + (k > 0))} for k in range(2)},
         "neck": {"conv_head", "bn2"},
         "head": {"classifier"},
     },
