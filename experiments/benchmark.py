@@ -21,27 +21,31 @@ what it is to be at least in brackets (experiments/benchmark.json has the rest).
 
 | work, images | ours | beside PyTorch (aim) | beside flax.linen (aim) |
 |---|--:|--:|--:|
-| three_block_cnn, training, 64x32x32x3 | 122 ms | 0.46 (0.8) | 1.18 |
-| three_block_cnn, inference, 64x32x32x3 | 27 ms | 0.54 | 1.64 |
-| resnet20_cifar, training, 128x32x32x3 | 391 ms | 0.31 (0.8) | 1.01 |
-| resnet20_cifar, inference, 128x32x32x3 | 65 ms | 0.56 | 0.98 |
-| resnet18, training, 8x224x224x3 | 509 ms | 0.56 (0.8) | 1.21 |
-| resnet18, inference, 8x224x224x3 | 119 ms | 0.64 (1) | 0.96 |
-| mobilenet_v2, training, 64x32x32x3 | 126 ms | 0.41 (0.5) | 3.05 (4) |
-| mobilenet_v2, inference, 64x32x32x3 | 10 ms | 1.25 | 9.15 |
-| 3x3 max-pool, stride 2, with gradient, 8x112x112x64 | 33 ms | 0.13 | 3.83 (6) |
+| three_block_cnn, training, 64x32x32x3 | 92 ms | 0.62 (0.8) | 1.34 |
+| three_block_cnn, inference, 64x32x32x3 | 14 ms | 1.14 | 2.49 |
+| resnet20_cifar, training, 128x32x32x3 | 234 ms | 0.53 (0.8) | 1.52 |
+| resnet20_cifar, inference, 128x32x32x3 | 57 ms | 0.65 | 1.04 |
+| resnet18, training, 8x224x224x3 | 342 ms | 0.88 (0.8) | 1.46 |
+| resnet18, inference, 8x224x224x3 | 94 ms | 0.86 (1) | 1.07 |
+| mobilenet_v2, training, 64x32x32x3 | 82 ms | 0.67 (0.5) | 4.60 (4) |
+| mobilenet_v2, inference, 64x32x32x3 | 6 ms | 1.89 | 13.93 |
+| 3x3 max-pool, stride 2, with gradient, 8x112x112x64 | 7 ms | 0.63 | 18.28 (6) |
 
-Four steps in one dispatch run at 1.24 times (simple_cnn) and 1.14 times (ResNet-20) the speed of
-single ones. PyTorch trains faster in every case: of processor time, a step of ResNet-20 takes it
-243 ms and us 633. The gradient of max-pooling has no form of its own yet. With --only '' --parts
-startup,memory: ResNet-50's first step (batch 8) is done after 16.2 s with a cold and 6.3 s with a
-warm compilation cache (0.39, aim 0.35), `cnn-jax train` on the digits after 14.2 and 10.9 s; a
-training step of ResNet-50 at batch 32 peaks at 5.7 GB, PyTorch's at 3.7 GB channels_last and 4.1 GB
-contiguous (1.5, aim 1.1).
+Four steps in one dispatch run at 1.35 times (simple_cnn) and 1.04 times (ResNet-20) the speed of
+single ones. With --only '' --parts startup,memory: a training step of ResNet-50 at batch 32 peaks
+at 3,784 MB, PyTorch's at 3,832 channels_last and 3,961 contiguous (0.99, aim 1.1), stock Flax's at
+4,561 and Keras' at 5,697; ResNet-50's first step (batch 8) is done after 28.4 s with a cold and
+11.0 s with a warm compilation cache (0.39, aim 0.35); `cnn-jax train` on the digits takes 17.7 s
+with a cold cache, of which 0.27 are neither steps nor compilation, and 11.5 s with a warm one, of
+which 0.37 are (aim 0.25).
 
-Where the time of `cnn-jax train` on the digits goes, `experiments/bench/whole_run.py` tells: with
-others at work on the machine, 0.30 of it (cold) and 0.42 (warm) are neither steps nor compilation
-(aim 0.25), of which most is waiting for the disk to have 30 checkpoints and importing JAX.
+What limits us: of ResNet-20's step, convolutions of 16 channels, forward and to the gradients, in
+which PyTorch does about twice the multiplications a second and which are too narrow for Winograd's
+form, and putting images in another order for the gradients of kernels. A three-block network came
+to between 0.62 and 0.77 in several runs; it gives back and gets anew more pages of memory at each
+step than PyTorch does. What is left of ResNet-18's inference, and of a second start of ResNet-50,
+was not taken apart; the forms that make its step faster make both starts longer. Of the digits, it
+is importing JAX, the pictures, and 30 checkpoints that wait for the disk.
 """
 
 import fnmatch

@@ -13,6 +13,7 @@ import cnn_jax.environment
 from experiments.bench.cases import Case
 from experiments.bench.timing import Figure, best_peers
 
+_MOST_COLUMNS = 9
 _PEERS = ("torch", "torchvision", "timm", "keras")
 
 
@@ -73,15 +74,25 @@ def _against(case: Case, peer: str, ratio: float) -> str:
 
 
 def rows_table(title: str, rows: Sequence[dict]) -> Table:
-    """Lay out records; where one has no value for a column of another, the cell is empty."""
+    """Lay out records; where one has no value for a column of another, the cell is empty.
+
+    Records of more values than fit beside each other go down.
+    """
     table = Table(title=title, title_justify="left")
     names = list(dict.fromkeys(name for row in rows for name in row))
-    for name in names:
-        table.add_column(name, justify="left" if isinstance(rows[0].get(name), str) else "right")
-    for row in rows:
-        values = (row.get(name, "") for name in names)
-        table.add_row(*(each if isinstance(each, str) else f"{each:,.4g}" for each in values))
+    cells = [[_told(row.get(name, "")) for name in names] for row in rows]
+    lines = [names, *cells]
+    if len(names) > _MOST_COLUMNS:
+        lines = list(zip(*lines, strict=True))
+    for name, value in zip(lines[0], lines[1], strict=True):
+        table.add_column(name, justify="right" if value[:1].isdigit() else "left")
+    for line in lines[1:]:
+        table.add_row(*line)
     return table
+
+
+def _told(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:,.4g}"
 
 
 def write_json(path: Path, results: Sequence[tuple[Case, list[Figure]]], parts: dict) -> None:
