@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
+from cnn_jax.layers.convolution_forms import as_compiled
 from cnn_jax.weights.naming import Path
 
 Shapes = dict[Path, tuple[int, ...]]
@@ -30,7 +31,8 @@ def trace_shapes(model: nn.Module, image: tuple[int, ...]) -> Shapes:
         Path -> shape of every parameter and statistic, in the order of their paths.
     """
     repeats = _Repeats()
-    with nn.intercept_methods(repeats.intercept):
+    # The forms that are fast to run take longer to trace.
+    with nn.intercept_methods(repeats.intercept), as_compiled():
         images = jax.ShapeDtypeStruct((1, *image), jnp.float32)
         variables = jax.eval_shape(model.init, jax.random.key(0), images)
     return dict(sorted((_flat(variables) | repeats.shapes).items()))

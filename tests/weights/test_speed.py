@@ -13,21 +13,22 @@ from tests.weights.random_weights import random_variables
 
 
 @pytest.fixture
-def _no_collector():
-    """Garbage of the tests before, which takes seconds to look through, is not part of a load."""
+def _little_garbage():
+    """What the tests before have left takes seconds to look through, at each turn."""
     gc.collect()
-    gc.disable()
+    gc.freeze()
     yield
-    gc.enable()
+    gc.unfreeze()
 
 
 def _seconds(function) -> float:
+    gc.collect()
     begin = time.perf_counter()
     function()
     return time.perf_counter() - begin
 
 
-@pytest.mark.usefixtures("_no_collector")
+@pytest.mark.usefixtures("_little_garbage")
 def test_a_resnet50(tmp_path):
     safetensors = pytest.importorskip("safetensors.numpy")
     model, path = models.create_model("resnet50"), tmp_path / "w.safetensors"
