@@ -36,9 +36,7 @@ def patches(images: jax.Array, *, size: int = 2) -> jax.Array:
     return jnp.concatenate(list(moved), -1)
 
 
-def whitening_kernel(
-    images: jax.Array, *, size: int = 2, epsilon: float = 5e-4, both_signs: bool = True
-) -> jax.Array:
+def whitening_kernel(images: jax.Array, *, size: int = 2, epsilon: float = 5e-4) -> jax.Array:
     """Make the filters that whiten the patches of some images.
 
     The filters are the eigenvectors of the mean of x x' over all patches x, each divided by the
@@ -51,10 +49,9 @@ def whitening_kernel(
         images: float [N, H, W, C], normalised; a few thousand say enough.
         size: side of the patches, in pixels.
         epsilon: added to the eigenvalues, lest what hardly occurs is blown up.
-        both_signs: whether each filter's negative follows.
 
     Returns:
-        float32 [size, size, C, F], F being `size * size * C`, or twice that; weakest first.
+        float32 [size, size, C, 2 size size C]: the filters, weakest first, then their negatives.
 
     Raises:
         InputError: the size is no whole number of at least 1, or epsilon negative.
@@ -74,4 +71,4 @@ def whitening_kernel(
     strengths, directions = jnp.linalg.eigh(moments)
     kernel = directions / jnp.sqrt(strengths + epsilon)
     kernel = kernel.reshape(size, size, images.shape[3], -1)
-    return jnp.concatenate([kernel, -kernel], -1) if both_signs else kernel
+    return jnp.concatenate([kernel, -kernel], -1)

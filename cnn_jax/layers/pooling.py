@@ -11,7 +11,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from cnn_jax.layers.arguments import floats, widened
-from cnn_jax.layers.window_maximum import window_maximum
+from cnn_jax.layers.window_maximum import moved, window_maximum
 from cnn_jax.reference import geometry
 from cnn_jax.reference.arguments import (
     Padding,
@@ -98,13 +98,8 @@ def _slide(
     window, stride = (down.window, across.window), (down.stride, across.stride)
     if combine is lax.max and down.window * across.window <= _MOST_ENTRIES:
         return window_maximum(images, window, stride)
-    for axis, track in ((1, down), (2, across)):
-        length = (track.count - 1) * track.stride + 1
-        moved = (
-            lax.slice_in_dim(images, start, start + length, track.stride, axis=axis)
-            for start in range(track.window)
-        )
-        images = functools.reduce(combine, moved)
+    for axis, track in enumerate(tracks):
+        images = functools.reduce(combine, moved(images, axis, track.window, track.stride))
     return images
 
 

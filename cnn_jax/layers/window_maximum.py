@@ -32,12 +32,25 @@ def window_maximum(images: jax.Array, window: Pair, stride: Pair) -> jax.Array:
     [[5.0, 7.0], [13.0, 15.0]]
     """
     for axis in (0, 1):
-        images = functools.reduce(lax.max, _moved(images, axis, window[axis], stride[axis]))
+        images = functools.reduce(lax.max, moved(images, axis, window[axis], stride[axis]))
     return images
 
 
-def _moved(images: jax.Array, axis: int, window: int, stride: int) -> list[jax.Array]:
-    """Return what each entry of a window sees at all its positions along one axis."""
+def moved(images: jax.Array, axis: int, window: int, stride: int) -> list[jax.Array]:
+    """Return what each entry of a window sees at all its positions along one axis.
+
+    Args:
+        images: [N, H, W, C].
+        axis: 0 for down, 1 for across.
+        window: entries along it.
+        stride: pixels from one position to the next.
+
+    Returns:
+        As many arrays as the window has entries, of as many positions as it has.
+
+    >>> [part[0, :, 0, 0].tolist() for part in moved(jnp.arange(5.0).reshape(1, 5, 1, 1), 0, 3, 2)]
+    [[0.0, 2.0], [1.0, 3.0], [2.0, 4.0]]
+    """
     reach = images.shape[1 + axis] - window + 1
     starts = range(window)
     return [lax.slice_in_dim(images, at, at + reach, stride, axis=1 + axis) for at in starts]
@@ -58,8 +71,8 @@ def _derivative(window, stride, primals, tangents):
 
 def _first_largest(images: jax.Array, window: Pair, stride: Pair) -> jax.Array:
     """Number the entry of the window that is the largest, row by row: float32 [N, H', W', C]."""
-    rows = _moved(images, 0, window[0], stride[0])
-    entries = [entry for row in rows for entry in _moved(row, 1, window[1], stride[1])]
+    rows = moved(images, 0, window[0], stride[0])
+    entries = [entry for row in rows for entry in moved(row, 1, window[1], stride[1])]
     largest, first = entries[0], jnp.zeros(entries[0].shape, jnp.float32)
     for number, entry in enumerate(entries[1:], 1):
         first = jnp.where(entry > largest, np.float32(number), first)
@@ -83,11 +96,11 @@ def _handed_back(cotangent: jax.Array, first: jax.Array, window: Pair, stride: P
         numbers = np.add.outer(entries[0] * window[1], entries[1])
         numbers = np.where(inside, numbers, -1).astype(np.float32)
         frame = [(0, 0, 0), *((back[i], tiles[i] - positions[i] - back[i], 0) for i in (0, 1))]
-        moved = [
+        behind = [
             lax.pad(array, np.array(fill, array.dtype), [*frame, (0, 0, 0)])[:, :, None, :, None]
             for array, fill in ((cotangent, 0), (first, -2))
         ]
-        total += jnp.where(moved[1] == numbers[:, None, :, None], moved[0], 0)
+        total += jnp.where(behind[1] == numbers[:, None, :, None], behind[0], 0)
     pixels = total.reshape(count, tiles[0] * stride[0], tiles[1] * stride[1], channels)
     seen = [(positions[axis] - 1) * stride[axis] + window[axis] for axis in (0, 1)]
     return pixels[:, : seen[0], : seen[1]]
