@@ -161,6 +161,8 @@ def _dense(images, kernel, strides, pads, dilations, groups):
     return _with_own_gradient(images, kernel, tuple(strides), tuple(pads), tuple(dilations))
 
 
+# Networks have many layers of few shapes: jit traces, derives and transposes each shape once.
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
 def _with_own_gradient(images, kernel, strides, pads, dilations):
     if strides == dilations == (1, 1):
@@ -168,7 +170,7 @@ def _with_own_gradient(images, kernel, strides, pads, dilations):
     return compiled(images, kernel, strides, pads, dilations, 1)
 
 
-@functools.partial(_with_own_gradient.defjvp, symbolic_zeros=True)
+@functools.partial(_with_own_gradient.__wrapped__.defjvp, symbolic_zeros=True)
 def _derivative(strides, pads, dilations, primals, tangents):
     """Derive it: what is linear in an array is written as the transpose of that one's gradient.
 

@@ -63,13 +63,15 @@ def batch_norm(
     return _normalized(images, *vectors, shift, epsilon, axis_name)
 
 
+# Networks have many layers of few shapes: jit traces, derives and transposes each shape once.
+@functools.partial(jax.jit, static_argnums=(4, 5))
 @functools.partial(jax.custom_jvp, nondiff_argnums=(4, 5))
 def _normalized(images, scale, bias, shift, epsilon, axis_name):
     mean, var = _moments(widened(images), axis_name, shift)
     return batch_norm_eval(images, scale, bias, mean, var, epsilon=epsilon), mean, var
 
 
-@_normalized.defjvp
+@_normalized.__wrapped__.defjvp
 def _derivative(epsilon, axis_name, primals, tangents):
     """Derive it as the transpose of the gradient, which so comes out as it is written."""
     images, scale, bias, shift = primals
