@@ -422,7 +422,9 @@ def _ruled(optimizer: Callable, rules: tuple[Rule, ...]) -> Callable:
 
 def _filled(function: Callable, options: dict, names: tuple[str, ...], *, of: str) -> Callable:
     """Fill in those options that are given, and say so where the function has no such option."""
-    given = {name: options[name] for name in names if options.get(name) not in (None, False)}
+    given = {name: options.get(name) for name in names}
+    # 0 is given, though it equals False, which is what a switch left alone has.
+    given = {k: value for k, value in given.items() if value is not None and value is not False}
     for name, value in given.items():
         if name not in inspect.signature(function).parameters:
             raise InputError(

@@ -49,6 +49,28 @@ def test_options_nest_from_the_inside_out(tmp_path):
     assert ruled["rules"][1]["decay"] is False
 
 
+@pytest.mark.parametrize(
+    ("part", "name", "arguments"),
+    [
+        ("optimizer", "weight_decay", []),
+        ("optimizer", "momentum", ["--optimizer", "sgd"]),
+        ("loss", "smoothing", []),
+        ("loss", "gamma", ["--loss", "focal"]),
+        ("schedule", "floor", []),
+    ],
+)
+def test_zero_is_an_option_as_any_other(tmp_path, part, name, arguments):
+    recipe = recipe_of(tmp_path, *arguments, f"--{name.replace('_', '-')}", "0")
+    assert getattr(recipe, part).keywords[name] == 0
+
+
+def test_zero_is_refused_where_it_is_out_of_range(tmp_path):
+    for name, schedule in (("factor", "step"), ("power", "polynomial"), ("every", "step")):
+        recipe = recipe_of(tmp_path, "--schedule", schedule, f"--{name}", "0")
+        with pytest.raises(InputError, match=rf"`{name}` \(=0"):
+            recipe.schedule(10)
+
+
 def test_policies_follow_flip_and_shift(tmp_path):
     options = ["--flip", "--shift", "2", "--augment", "auto_augment_cifar10", "--mix", "cutmix"]
     described = describe(recipe_of(tmp_path, *options))
