@@ -214,7 +214,7 @@ _OTHER_OPTIONS = [
     click.option("--precision", type=click.Choice(list(TYPES)), default="float32"),
     click.option("--monitor", default="validation_accuracy", help="What tells the best epoch."),
     click.option(
-        "--plateau", type=int, help="Epochs without a better one to halve the rate after."
+        "--plateau", type=int, help="Epochs without a better one to bear; the next halves the rate."
     ),
     click.option("--early-stopping", type=int, help="Epochs without a better one to stop after."),
     click.option("--seed", type=int, default=0, help="Of everything random but the splits."),
@@ -282,8 +282,8 @@ def recipe_from(
         schedule=schedule_from(options),
         loss=_loss(options, weights),
         **augmentation_from(options),
-        plateau=plateau and partial(lower_on_plateau, factor=0.5, patience=plateau),
-        stopping=early_stopping and partial(stop_early, patience=early_stopping),
+        plateau=_patient(partial(lower_on_plateau, factor=0.5), plateau),
+        stopping=_patient(stop_early, early_stopping),
         epochs=epochs,
         batch_size=batch_size,
         precision=precision,
@@ -294,6 +294,10 @@ def recipe_from(
         skip_nonfinite=skip_nonfinite,
         steps_per_dispatch=steps_per_dispatch,
     )
+
+
+def _patient(function: Callable, patience: int | None) -> Callable | None:
+    return None if patience is None else partial(function, patience=patience)
 
 
 def augmentation_from(options: dict) -> dict:

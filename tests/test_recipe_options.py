@@ -8,7 +8,8 @@ import pytest
 
 from cnn_jax import augment, cli, one_cycle
 from cnn_jax.errors import InputError
-from cnn_jax.recipe import describe
+from cnn_jax.plateau import Plateau, Stopping
+from cnn_jax.recipe import check, describe
 from cnn_jax.recipe_options import SCHEDULES, recipe_from, recipe_options
 from tests.conftest import scans
 
@@ -69,6 +70,33 @@ def test_zero_is_refused_where_it_is_out_of_range(tmp_path):
         recipe = recipe_of(tmp_path, "--schedule", schedule, f"--{name}", "0")
         with pytest.raises(InputError, match=rf"`{name}` \(=0"):
             recipe.schedule(10)
+
+
+def test_patience_of_zero_is_no_leave_to_go_without(tmp_path):
+    """A plateau may bear no epoch at all; the end of a run may not."""
+    recipe = recipe_of(tmp_path, "--plateau", "0")
+    state = recipe.plateau(Plateau(best=1.0), 1.0, mode="min")
+    assert state.scale == 0.5
+    assert recipe.stopping is None
+    with pytest.raises(InputError, match=r"`patience` \(=0\) must be a whole number"):
+        check(recipe_of(tmp_path, "--early-stopping", "0"))
+
+
+def test_as_many_epochs_are_borne_as_the_help_says(tmp_path):
+    """With 2: the third without a better one halves the rate, the second ends the run."""
+    recipe = recipe_of(tmp_path, "--plateau", "2", "--early-stopping", "2")
+    lowered, stopping, scales, stopped = Plateau(best=1.0), Stopping(best=1.0), [], []
+    for step in range(3):
+        lowered = recipe.plateau(lowered, 1.0, mode="min")
+        stopping = recipe.stopping(stopping, 1.0, step=step, mode="min")
+        scales.append(lowered.scale)
+        stopped.append(stopping.stop)
+    assert scales == [1, 1, 0.5]
+    assert stopped == [False, True, True]
+    (told,) = [
+        option.help for option in cli.cnn_jax.commands["train"].params if option.name == "plateau"
+    ]
+    assert told == "Epochs without a better one to bear; the next halves the rate."
 
 
 def test_policies_follow_flip_and_shift(tmp_path):
