@@ -342,6 +342,11 @@ def optimizer_from(options: dict, *, total_steps: int) -> Callable:
     if cycles and options["momentum"] is None:
         options = {**options, "momentum": one_cycle.one_cycle_momentum(total_steps)}
     optimizer = _filled(OPTIMIZERS[options["optimizer"]], options, names, of="optimizer")
+    if options["optimizer"] == "muon" and options["weight_decay"] is not None:
+        # It has filters alone; the other kernels are those of the optimizer of the rest.
+        optimizer = partial(
+            optimizer, rest=partial(optim.adamw, weight_decay=options["weight_decay"])
+        )
     rules = (
         *(Rule(pattern, frozen=True) for pattern in options["freeze"]),
         *(Rule(pattern, decay=False) for pattern in options["no_decay"]),

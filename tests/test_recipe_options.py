@@ -3,11 +3,14 @@
 import sys
 
 import click
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from cnn_jax import augment, cli, one_cycle
 from cnn_jax.errors import InputError
+from cnn_jax.parameter_rules import table_of
 from cnn_jax.plateau import Plateau, Stopping
 from cnn_jax.recipe import check, describe
 from cnn_jax.recipe_options import SCHEDULES, recipe_from, recipe_options
@@ -97,6 +100,18 @@ def test_as_many_epochs_are_borne_as_the_help_says(tmp_path):
         option.help for option in cli.cnn_jax.commands["train"].params if option.name == "plateau"
     ]
     assert told == "Epochs without a better one to bear; the next halves the rate."
+
+
+def test_the_decay_of_muon_reaches_every_kernel(tmp_path):
+    optimizer = recipe_of(tmp_path, "--optimizer", "muon", "--weight-decay", "0.1").optimizer
+    params = {"conv": np.zeros((3, 3, 1, 2)), "fc": np.zeros((2, 2)), "bias": np.zeros(2)}
+    decays = {row.path: row.decay for row in table_of(optimizer, params)}
+    assert decays == {"conv": 0.1, "fc": 0.1, "bias": 0.0}
+    # Without a gradient a step is the decay alone.
+    tx, params = optimizer(0.5), jax.tree.map(jnp.ones_like, params)
+    updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+    for name, decay in decays.items():
+        np.testing.assert_allclose(updates[name], -0.5 * decay, rtol=1e-6)
 
 
 def test_policies_follow_flip_and_shift(tmp_path):
