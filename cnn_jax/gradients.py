@@ -69,7 +69,8 @@ def accumulated(
     Args:
         learning_rate: a number, or step -> learning rate; of the run's steps, not of the rarer
             ones that move the parameters.
-        optimizer: learning rate -> the optimizer that gets the mean.
+        optimizer: learning rate -> the optimizer that gets the mean. What else it schedules, such
+            as a momentum, counts the rarer steps.
         steps: gradients in a mean.
 
     Returns:

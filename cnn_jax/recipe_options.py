@@ -340,7 +340,8 @@ def optimizer_from(options: dict, *, total_steps: int) -> Callable:
     names = ("momentum", "nesterov", "weight_decay")
     cycles = options["schedule"] == "one_cycle" and options["optimizer"] == "sgd"
     if cycles and options["momentum"] is None:
-        options = {**options, "momentum": one_cycle.one_cycle_momentum(total_steps)}
+        paces = {"warmup": options["warmup"] or 0, "accumulate": options["accumulate"] or 1}
+        options = {**options, "momentum": one_cycle.one_cycle_momentum(total_steps, **paces)}
     optimizer = _filled(OPTIMIZERS[options["optimizer"]], options, names, of="optimizer")
     if options["optimizer"] == "muon" and options["weight_decay"] is not None:
         # It has filters alone; the other kernels are those of the optimizer of the rest.

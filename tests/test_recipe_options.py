@@ -6,6 +6,7 @@ import click
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from cnn_jax import augment, cli, one_cycle
@@ -169,6 +170,30 @@ def test_momentum_cycles_with_one_cycle_unless_it_is_given(tmp_path):
         assert momentum(step) == expected(step)
     assert describe(momentum)["total_steps"] == steps
     assert recipe_of(tmp_path, *options, "--momentum", "0.5").optimizer.keywords["momentum"] == 0.5
+
+
+@pytest.mark.parametrize(("warmup", "every"), [(0, 3), (6, 1), (6, 4)])
+def test_momentum_is_low_where_the_rate_is_high(tmp_path, warmup, every):
+    """What SGD keeps after each step that moves the parameters, beside the rates of the run."""
+    recipe = recipe_of(
+        tmp_path, "--schedule", "one_cycle", "--optimizer", "sgd", "--batch-size", "1", "--warmup",
+        warmup, "--accumulate", every,
+    )  # fmt: skip
+    steps = 2 * len(recipe.data.train)
+    tx, params = recipe.optimizer(recipe.schedule(steps)), jnp.zeros(1)
+    state, update, momenta = tx.init(params), jax.jit(tx.update), []
+    for step in range(steps):
+        _, state = update(params, state, params)
+        if (step + 1) % every == 0:
+            momenta.append(float(optax.tree.get(state, "hyperparams")["decay"]))
+    cycle, counted = (
+        one_cycle.one_cycle_momentum(steps - warmup),
+        range(0, steps - every + 1, every),
+    )
+    expected = [cycle(max(step - warmup, 0)) for step in counted]
+    np.testing.assert_allclose(momenta, expected, rtol=1e-6)
+    rates = [float(recipe.schedule(steps)(step)) for step in counted]
+    assert np.argmin(momenta) == np.argmax(rates)
 
 
 @pytest.mark.parametrize("schedule", list(SCHEDULES))
