@@ -334,8 +334,8 @@ def schedule_from(options: dict) -> Callable:
 def optimizer_from(options: dict, *, total_steps: int) -> Callable:
     """Make the optimizer, learning rate -> Optax transformation, that the options describe.
 
-    From the inside out: the optimizer itself, clipping, accumulation, rules by path, SAM, the
-    average of the parameters.
+    From the inside out: the optimizer itself, rules by path, clipping, accumulation, SAM, the
+    average of the parameters. What the rules freeze counts neither in clipping nor in SAM.
     """
     names = ("momentum", "nesterov", "weight_decay")
     cycles = options["schedule"] == "one_cycle" and options["optimizer"] == "sgd"
