@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -164,6 +165,10 @@ def table_of(optimizer: Callable, params: optax.Params) -> tuple[ParameterRow, .
     if not {"weight_decay", "mask"} <= set(options):
         return None
     values = {name: given.get(name, option.default) for name, option in options.items()}
+    if callable(values["weight_decay"]):
+        return None
+    if values["mask"] is None:  # as Optax's own have it: everything decays
+        values["mask"] = partial(jax.tree.map, lambda _: True)
     own = {name: values[name] for name in ("rules", "weight_decay", "mask") if name in values}
     rows = parameter_table(params, **own)
     if "rest" not in values:
