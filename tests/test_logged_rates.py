@@ -13,6 +13,7 @@ import pytest
 
 from cnn_jax import optim, rate_range, rundir, schedules
 from cnn_jax.interrupts import Interrupted
+from cnn_jax.overfit import overfit_batch
 from cnn_jax.recipe import staged
 from cnn_jax.train import run
 from cnn_jax.transfer import Stage
@@ -82,3 +83,12 @@ def test_of_a_range_of_rates(overflowing):
     found = rate_range.range_test(overflowing, low=1e-6, high=1e-3, steps=10)
     np.testing.assert_allclose(found.rates, 1e-6 * 1000 ** (np.arange(7) / 9), rtol=1e-5)
     assert np.isfinite(found.losses).all()
+
+
+def test_an_overflow_has_no_loss_and_nothing_is_mixed_in_learning_by_heart(overflowing):
+    def mix(key, images, labels):
+        raise AssertionError("mixed")
+
+    outcome = overfit_batch(replace(overflowing, mix=mix), steps=6)
+    assert len(outcome.losses) == 3
+    assert np.isfinite(outcome.losses).all()
