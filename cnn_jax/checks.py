@@ -1,11 +1,17 @@
-"""What to look at before a long training: the first batch."""
+"""What to look at before a long training: the first batch, and the step that takes it."""
 
+from collections.abc import Callable
+from typing import Any
+
+import jax
 import numpy as np
 
-from cnn_jax.data.batches import Batch
+from cnn_jax import processes
+from cnn_jax.data.batches import Batch, train_batch
 from cnn_jax.data.statistics import Normalization
 from cnn_jax.errors import InputError
 from cnn_jax.labels import check_class_labels
+from cnn_jax.recipe import Recipe
 
 # Normalised pixels of other images than the statistics' own still lie in here.
 _USUAL_MEAN, _USUAL_DEVIATION = 1.5, (0.25, 4.0)
@@ -58,4 +64,42 @@ all of them are the same: look at them'
         return f"{told}; all of them are the same: look at them"
     if abs(mean) > _USUAL_MEAN or not low <= deviation <= high:
         return f"{told}; usual are 0 and 1: check the normalisation"
+    return told
+
+
+def check_first_steps(
+    recipe: Recipe,
+    train_steps: Callable,
+    state: Any,
+    *,
+    place: Callable[[Batch], Any],
+    together: int,
+) -> str:
+    """Check the first batch, and trace the first steps with it, without taking any.
+
+    Augmentation, mixing, a teacher and the loss of soft labels say what is wrong with their options
+    when they are traced, and not before. What is traced is not lost: the first call takes it up.
+
+    Args:
+        recipe: a checked recipe with its normalization filled in.
+        train_steps: jit-compiled, (state, batches [K, B, ...]) -> (state, metrics).
+        state: the state for step 0.
+        place: brings this process's part of the batches to the devices.
+        together: K, how many steps the first dispatch takes.
+
+    Returns:
+        What `check_batch` says of the batch.
+
+    Raises:
+        InputError: a shape, type, label, pixel or option is wrong.
+    """
+    data = recipe.data
+    batch = train_batch(data.train, recipe.seed, 0, batch_size=recipe.batch_size)
+    told = check_batch(batch, num_classes=data.num_classes, normalization=recipe.normalization)
+    number, parts = processes.own_part()
+    batches = {
+        name: np.repeat(np.split(array, parts)[number][None], together, axis=0)
+        for name, array in batch.items()
+    }
+    jax.eval_shape(train_steps, state, place(batches))
     return told

@@ -295,6 +295,9 @@ def finetuning_recipe(
     if balance:
         weights = balanced_weights(class_counts(data.train.labels, data.num_classes))
         loss = partial(loss, class_weights=tuple(weights.tolist()))
+    stopping = None
+    if early_stopping is not None:
+        stopping = partial(stop_early, patience=early_stopping)
     crop = partial(augment.shifted_crop, padding=max(shape[0] // 12, 1))
     recipe = Recipe(
         model=model,
@@ -306,7 +309,7 @@ def finetuning_recipe(
         augment=(augment.random_flip, crop) if flip else (crop,),
         batch_size=min(batch_size, len(data.train)),
         monitor="validation_accuracy" if data.validation else "train_loss",
-        stopping=early_stopping and partial(stop_early, patience=early_stopping),
+        stopping=stopping,
         seed=seed,
     )
     stages = _stages(strategy, model, epochs, shape)

@@ -13,6 +13,7 @@ import optax.contrib
 
 from cnn_jax import ranges
 from cnn_jax.errors import InputError
+from cnn_jax.parameter_rules import without_frozen
 
 Optimizer = Callable[[optax.ScalarOrSchedule], optax.GradientTransformation]
 
@@ -26,6 +27,8 @@ def clipped(
     adaptive: float | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Bound the gradients; where several bounds are given, in the order of the arguments.
+
+    What rules of the optimizer freeze (`parameter_rules.by_path`) does not count.
 
     Args:
         learning_rate: a number, or step -> learning rate.
@@ -56,7 +59,8 @@ def clipped(
         raise InputError("one of `value`, `norm`, `adaptive` (=None) must be given: norm=1.0 say")
     for bound, name, _ in given:
         ranges.positive(name, bound, remedy="leave it out for no bound")
-    return optax.chain(*(clip(bound) for bound, _, clip in given), optimizer(learning_rate))
+    tx = optax.chain(*(clip(bound) for bound, _, clip in given), optimizer(learning_rate))
+    return _of_trained(tx, optimizer)
 
 
 def accumulated(
@@ -69,7 +73,8 @@ def accumulated(
     Args:
         learning_rate: a number, or step -> learning rate; of the run's steps, not of the rarer
             ones that move the parameters.
-        optimizer: learning rate -> the optimizer that gets the mean.
+        optimizer: learning rate -> the optimizer that gets the mean. What else it schedules, such
+            as a momentum, counts the rarer steps.
         steps: gradients in a mean.
 
     Returns:
@@ -92,7 +97,8 @@ def sam(
     """Sharpness-aware minimisation (Foret et al. 2021, algorithm 1).
 
     The optimizer gets the gradient not of the parameters, but of the point `radius` further along
-    their gradient: two gradients a step.
+    their gradient: two gradients a step. What rules of the optimizer freeze stays in its place,
+    too (`parameter_rules.by_path`).
 
     Args:
         learning_rate: a number, or step -> learning rate.
@@ -118,6 +124,19 @@ def sam(
         length = optax.tree.norm(gradients) + 1e-12
         return jax.tree.map(lambda gradient: -radius * gradient / length, gradients)
 
-    return optax.contrib.sam(
+    tx = optax.contrib.sam(
         optimizer(learning_rate), optax.stateless(descend), sync_period=2, opaque_mode=True
     )
+    return _of_trained(tx, optimizer)
+
+
+def _of_trained(
+    tx: optax.GradientTransformation, optimizer: Optimizer
+) -> optax.GradientTransformationExtraArgs:
+    """Have a transformation around an optimizer see no gradient of what that freezes."""
+    tx = optax.with_extra_args_support(tx)
+
+    def update(gradients, state, params=None, **extra):
+        return tx.update(without_frozen(optimizer, gradients), state, params, **extra)
+
+    return optax.GradientTransformationExtraArgs(tx.init, update)

@@ -47,6 +47,8 @@ class Progress:
         stopping: what ends the run early knows.
         seconds: time spent on the run, over all its sittings.
         skipped: steps left out because their loss or gradient was not finite.
+        untaken: steps of this stage that the optimizer has not taken, those and the overflows of
+            float16: its schedule does not count them.
     """
 
     epoch: Tally = Tally()
@@ -57,6 +59,7 @@ class Progress:
     stopping: Stopping = field(default_factory=Stopping)
     seconds: float = 0.0
     skipped: int = 0
+    untaken: int = 0
 
 
 def progress_from(record: dict) -> Progress:
@@ -120,6 +123,7 @@ class Journal:
         self._file = rundir.reopen_metrics(files, step=step)
         self._events = open_events(files / rundir.TENSORBOARD, step=step + 1)
         self._ahead, self._taken = 1, time.monotonic()
+        self._counted = step  # by the schedule, before the last step
         self._began = began - progress.seconds
         self._last = time.monotonic(), step  # when the last line was written, and at which step
         self._epoch_began = self._done = self._last
@@ -171,7 +175,7 @@ class Journal:
             "epoch": epoch,
             "train_loss": tally.mean_loss,
             "train_accuracy": tally.accuracy,
-            "learning_rate": self._learning_rate(step),
+            "learning_rate": self._learning_rate(),
             "images_per_second": self._speed(self._epoch_began, (time.monotonic(), step)),
             "seconds": self.seconds(),
         }
@@ -188,7 +192,7 @@ class Journal:
 
     def begin_stage(self, name: str) -> None:
         """Begin a stage, in which a plateau and the end of patience are judged anew."""
-        self.progress = replace(self.progress, plateau=Plateau(), stopping=Stopping())
+        self.progress = replace(self.progress, plateau=Plateau(), stopping=Stopping(), untaken=0)
         self._reporter.say(f"stage: {name}")
 
     def record(self) -> dict:
@@ -239,6 +243,7 @@ class Journal:
             self._take(self._done[1], {name: values[k] for name, values in together.items()})
 
     def _take(self, step: int, values: dict) -> None:
+        self._counted = step - 1 - self.progress.untaken
         tally = Tally(float(values["loss"]), int(values["correct"]), int(values["count"]))
         if not math.isfinite(tally.loss) or values.get("skipped", False):
             self._skip_or_end(step, tally, values["finite"])
@@ -250,7 +255,10 @@ class Journal:
             )
         progress = self.progress
         self.progress = replace(
-            progress, epoch=progress.epoch + tally, window=progress.window + tally
+            progress,
+            epoch=progress.epoch + tally,
+            window=progress.window + tally,
+            untaken=progress.untaken + (not tally.count),
         )
         if step == self._last[1] + 1 or step % 10 == 0:
             self._reporter.advance(step, self.progress.window, self._speed(self._last, self._done))
@@ -290,7 +298,7 @@ class Journal:
                 "step": step,
                 "loss": tally.mean_loss,
                 "accuracy": tally.accuracy,
-                "learning_rate": self._learning_rate(step),
+                "learning_rate": self._learning_rate(),
                 "images_per_second": self._speed(self._last, self._done),
                 **of_the_step,
             }
@@ -298,8 +306,8 @@ class Journal:
         self.progress = replace(self.progress, window=Tally())
         self._last = self._done
 
-    def _learning_rate(self, step: int) -> float:
-        return float(self._schedule(step - 1)) * self.progress.plateau.scale
+    def _learning_rate(self) -> float:
+        return float(self._schedule(self._counted)) * self.progress.plateau.scale
 
     def _speed(self, since: tuple[float, int], until: tuple[float, int]) -> float:
         seconds, steps = until[0] - since[0], until[1] - since[1]

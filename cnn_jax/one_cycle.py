@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from cnn_jax import ranges
+from cnn_jax.schedules import Moment, warmup_steps
 
 
 def one_cycle(
@@ -63,6 +64,8 @@ def one_cycle_momentum(
     low: float = 0.85,
     rise: float = 0.3,
     straight: bool = False,
+    warmup: Moment = 0,
+    accumulate: int = 1,
 ) -> optax.Schedule:
     """Fall from the high momentum to the low one while the learning rate rises, and come back.
 
@@ -72,12 +75,16 @@ def one_cycle_momentum(
         low: momentum at the highest learning rate.
         rise: part of the run that the learning rate's rise takes.
         straight: whether to go in straight lines instead of half cosines.
+        warmup: length of a `schedules.warmup` around the learning rate's cycle, which this one
+            then begins after as well; steps or a fraction of the run.
+        accumulate: steps of `gradients.accumulated`, if that is around the optimizer: it counts
+            the rarer steps that move the parameters.
 
     Returns:
-        step -> momentum, for `optim.sgd`.
+        step -> momentum, for `optim.sgd`; with `accumulate` rarer step -> momentum.
 
     Raises:
-        InputError: a momentum or the fraction is out of range.
+        InputError: a momentum, the fraction, `warmup` or `accumulate` is out of range.
 
     >>> momenta = one_cycle_momentum(100)
     >>> [round(float(momenta(step)), 3) for step in (0, 29, 64, 99)]
@@ -87,10 +94,27 @@ def one_cycle_momentum(
     ranges.fraction("low", low, remedy="0.85 is usual")
     ranges.fraction("rise", rise, remedy="0.3 is usual")
 
-    # A partial of a plain function: a recipe that holds it can be described.
-    return partial(
-        _momentum, total_steps=total_steps, high=high, low=low, rise=rise, straight=straight
+    ranges.whole("accumulate", accumulate, remedy="1 accumulates nothing")
+    before = warmup_steps(total_steps, warmup)
+
+    # Partials of plain functions: a recipe that holds them can be described.
+    cycle = partial(
+        _momentum,
+        total_steps=total_steps - before,
+        high=high,
+        low=low,
+        rise=rise,
+        straight=straight,
     )
+    if not before and accumulate == 1:
+        return cycle
+    return partial(_moved, cycle=cycle, before=before, accumulate=accumulate)
+
+
+def _moved(
+    step: jax.Array | int, *, cycle: optax.Schedule, before: int, accumulate: int
+) -> jax.Array:
+    return cycle(jnp.maximum(jnp.asarray(step) * accumulate - before, 0))
 
 
 def _momentum(

@@ -16,7 +16,7 @@ class Overfit:
     """What came of training on one batch.
 
     Attributes:
-        losses: of each step.
+        losses: of each step, but for the overflows of float16, which take none.
         accuracy: on the batch afterwards, in evaluation mode.
         images: in the batch.
     """
@@ -32,7 +32,7 @@ class Overfit:
 
 
 def overfit_batch(recipe: Recipe, *, steps: int = 200) -> Overfit:
-    """Train on the first batch alone, without augmentation, at the schedule's first full rate.
+    """Train on the first batch alone, at the highest rate, without augmentation and mixing.
 
     A network, loss and optimizer that fit together learn a batch by heart. One that does not has a
     defect, or too low or too high a learning rate.
@@ -58,6 +58,7 @@ def overfit_batch(recipe: Recipe, *, steps: int = 200) -> Overfit:
             recipe,
             normalization=normalization,
             augment=(),
+            mix=None,
             schedule=partial(schedules.constant, learning_rate=highest),
         )
     )
@@ -65,7 +66,8 @@ def overfit_batch(recipe: Recipe, *, steps: int = 200) -> Overfit:
     placed = engine.place(batch)
     for _ in range(steps):
         state, metrics = engine.train_step(state, placed)
-        losses.append(float(metrics["loss"] / metrics["count"]))
+        if metrics["count"]:  # else an overflow of float16
+            losses.append(float(metrics["loss"] / metrics["count"]))
     source = ArraySource(batch["image"], batch["label"])
     evaluation = engine.evaluate(state.variables, source)
     return Overfit(tuple(losses), evaluation.tally.accuracy, len(source))

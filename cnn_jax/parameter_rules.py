@@ -11,8 +11,10 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from cnn_jax import ranges
@@ -163,6 +165,10 @@ def table_of(optimizer: Callable, params: optax.Params) -> tuple[ParameterRow, .
     if not {"weight_decay", "mask"} <= set(options):
         return None
     values = {name: given.get(name, option.default) for name, option in options.items()}
+    if callable(values["weight_decay"]):
+        return None
+    if values["mask"] is None:  # as Optax's own have it: everything decays
+        values["mask"] = partial(jax.tree.map, lambda _: True)
     own = {name: values[name] for name in ("rules", "weight_decay", "mask") if name in values}
     rows = parameter_table(params, **own)
     if "rest" not in values:
@@ -174,6 +180,30 @@ def table_of(optimizer: Callable, params: optax.Params) -> tuple[ParameterRow, .
     return tuple(
         row if is_mine else replace(other, learning_rate=factor * other.learning_rate)
         for row, other, is_mine in zip(rows, others, mine, strict=True)
+    )
+
+
+def without_frozen(optimizer: Callable, gradients: optax.Updates) -> optax.Updates:
+    """Have the gradients be 0 of what an optimizer's rules freeze.
+
+    Args:
+        optimizer: as of `table_of`.
+        gradients: tree of arrays, like the parameters that the optimizer gets.
+
+    Returns:
+        The tree; the very same for a function that `table_of` has no table of.
+
+    >>> from functools import partial
+    >>> from cnn_jax import optim
+    >>> frozen = partial(by_path, optimizer=optim.sgd, rules=(Rule("a", frozen=True),))
+    >>> without_frozen(frozen, {"a": jnp.ones(1), "b": jnp.ones(1)})
+    {'a': Array([0.], dtype=float32), 'b': Array([1.], dtype=float32)}
+    """
+    frozen = {row.path for row in table_of(optimizer, gradients) or () if row.frozen}
+    if not frozen:
+        return gradients
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: jnp.zeros_like(leaf) if _name(path) in frozen else leaf, gradients
     )
 
 

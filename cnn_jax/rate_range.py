@@ -64,7 +64,7 @@ def range_test(
     engine = make_engine(
         replace(recipe, normalization=normalization, schedule=rising, stages=recipe.stages[:1])
     )
-    state, rates, losses, mean = engine.fresh_state(), [], [], 0.0
+    state, rates, losses, mean, taken = engine.fresh_state(), [], [], 0.0, 0
     for step in range(steps):
         batch = train_batch(data, recipe.seed, step, batch_size=recipe.batch_size)
         state, metrics = engine.train_step(state, engine.place(batch))
@@ -75,8 +75,9 @@ def range_test(
         smooth = mean / (1 - _MEMORY ** (len(losses) + 1))
         if not np.isfinite(smooth) or smooth > _BURST * min([*losses, smooth]):
             break
-        rates.append(float(engine.schedule(step)))
+        rates.append(float(engine.schedule(taken)))
         losses.append(smooth)
+        taken += not metrics.get("skipped", False)
     return RateRange(np.array(rates), np.array(losses), suggested(rates, losses))
 
 

@@ -214,7 +214,7 @@ _OTHER_OPTIONS = [
     click.option("--precision", type=click.Choice(list(TYPES)), default="float32"),
     click.option("--monitor", default="validation_accuracy", help="What tells the best epoch."),
     click.option(
-        "--plateau", type=int, help="Epochs without a better one to halve the rate after."
+        "--plateau", type=int, help="Epochs without a better one to bear; the next halves the rate."
     ),
     click.option("--early-stopping", type=int, help="Epochs without a better one to stop after."),
     click.option("--seed", type=int, default=0, help="Of everything random but the splits."),
@@ -282,8 +282,8 @@ def recipe_from(
         schedule=schedule_from(options),
         loss=_loss(options, weights),
         **augmentation_from(options),
-        plateau=plateau and partial(lower_on_plateau, factor=0.5, patience=plateau),
-        stopping=early_stopping and partial(stop_early, patience=early_stopping),
+        plateau=_patient(partial(lower_on_plateau, factor=0.5), plateau),
+        stopping=_patient(stop_early, early_stopping),
         epochs=epochs,
         batch_size=batch_size,
         precision=precision,
@@ -294,6 +294,10 @@ def recipe_from(
         skip_nonfinite=skip_nonfinite,
         steps_per_dispatch=steps_per_dispatch,
     )
+
+
+def _patient(function: Callable, patience: int | None) -> Callable | None:
+    return None if patience is None else partial(function, patience=patience)
 
 
 def augmentation_from(options: dict) -> dict:
@@ -330,14 +334,20 @@ def schedule_from(options: dict) -> Callable:
 def optimizer_from(options: dict, *, total_steps: int) -> Callable:
     """Make the optimizer, learning rate -> Optax transformation, that the options describe.
 
-    From the inside out: the optimizer itself, clipping, accumulation, rules by path, SAM, the
-    average of the parameters.
+    From the inside out: the optimizer itself, rules by path, clipping, accumulation, SAM, the
+    average of the parameters. What the rules freeze counts neither in clipping nor in SAM.
     """
     names = ("momentum", "nesterov", "weight_decay")
     cycles = options["schedule"] == "one_cycle" and options["optimizer"] == "sgd"
     if cycles and options["momentum"] is None:
-        options = {**options, "momentum": one_cycle.one_cycle_momentum(total_steps)}
+        paces = {"warmup": options["warmup"] or 0, "accumulate": options["accumulate"] or 1}
+        options = {**options, "momentum": one_cycle.one_cycle_momentum(total_steps, **paces)}
     optimizer = _filled(OPTIMIZERS[options["optimizer"]], options, names, of="optimizer")
+    if options["optimizer"] == "muon" and options["weight_decay"] is not None:
+        # It has filters alone; the other kernels are those of the optimizer of the rest.
+        optimizer = partial(
+            optimizer, rest=partial(optim.adamw, weight_decay=options["weight_decay"])
+        )
     rules = (
         *(Rule(pattern, frozen=True) for pattern in options["freeze"]),
         *(Rule(pattern, decay=False) for pattern in options["no_decay"]),
@@ -422,7 +432,9 @@ def _ruled(optimizer: Callable, rules: tuple[Rule, ...]) -> Callable:
 
 def _filled(function: Callable, options: dict, names: tuple[str, ...], *, of: str) -> Callable:
     """Fill in those options that are given, and say so where the function has no such option."""
-    given = {name: options[name] for name in names if options.get(name) not in (None, False)}
+    given = {name: options.get(name) for name in names}
+    # 0 is given, though it equals False, which is what a switch left alone has.
+    given = {k: value for k, value in given.items() if value is not None and value is not False}
     for name, value in given.items():
         if name not in inspect.signature(function).parameters:
             raise InputError(

@@ -21,7 +21,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TextIO
@@ -51,6 +51,28 @@ _ALL = (
 )  # fmt: skip
 
 
+def check_run(workdir: Path, *, description: dict, resume: bool, overwrite: bool) -> None:
+    """Check that `opened_run` would take a directory, without touching it.
+
+    Args:
+        workdir: the directory.
+        description: as of `opened_run`.
+        resume: as of `opened_run`.
+        overwrite: as of `opened_run`.
+
+    Raises:
+        InputError: as of `opened_run`.
+    """
+    if resume and overwrite:
+        raise InputError("`resume` and `overwrite` contradict each other: choose one")
+    if workdir.exists() and not workdir.is_dir():
+        raise InputError(f"`workdir` (={workdir}) is a file: choose a directory")
+    # A lock that is not there is not made, and a run's always is.
+    with _locked(workdir) if (workdir / LOCK).exists() else nullcontext():
+        if _check_ours(workdir) and not overwrite:
+            _check_same(workdir, description["recipe"], resume=resume)
+
+
 @contextmanager
 def opened_run(
     workdir: Path, description: dict, *, resume: bool, overwrite: bool
@@ -71,23 +93,12 @@ def opened_run(
             the caller has said neither to resume nor to overwrite, or one that another process is
             at. Nothing is touched then.
     """
-    if resume and overwrite:
-        raise InputError("`resume` and `overwrite` contradict each other: choose one")
-    if workdir.exists() and not workdir.is_dir():
-        raise InputError(f"`workdir` (={workdir}) is a file: choose a directory")
-    _check_ours(workdir)
+    check_run(workdir, description=description, resume=resume, overwrite=overwrite)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"`workdir` (={workdir}) cannot be made: {error.strerror}") from error
-
-    def refuse() -> None:
-        raise InputError(
-            f"`workdir` (={workdir}) is in use by another process, which trains there: wait for "
-            "it, stop it, or choose another directory"
-        )
-
-    with locked(workdir / LOCK, waiting=refuse, needed=False):
+    with _locked(workdir):
         if _check_ours(workdir) and overwrite:
             _remove_run(workdir)
         elif _check_ours(workdir):
@@ -194,6 +205,16 @@ def _read_json(path: Path, *, default: Any) -> Any:
         return default
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read ({error}): remove it") from error
+
+
+def _locked(workdir: Path) -> AbstractContextManager[None]:
+    def refuse() -> None:
+        raise InputError(
+            f"`workdir` (={workdir}) is in use by another process, which trains there: wait for "
+            "it, stop it, or choose another directory"
+        )
+
+    return locked(workdir / LOCK, waiting=refuse, needed=False)
 
 
 def _check_ours(workdir: Path) -> bool:

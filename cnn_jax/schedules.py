@@ -313,7 +313,7 @@ def warmup(
     [0.1, 0.55, 1.0, 0.5, 0.0]
     """
     ranges.fraction("start", start, with_one=True, remedy="0.01 begins with a hundredth")
-    length = _steps("steps", steps, total_steps, of=" of the warm-up")
+    length = warmup_steps(total_steps, steps)
     after = schedule(total_steps - length)
     if not length:
         return after
@@ -324,6 +324,15 @@ def warmup(
         return jnp.where(step < length, rise, after(jnp.maximum(step - length, 0)))
 
     return rising_then
+
+
+def warmup_steps(total_steps: int, steps: Moment) -> int:
+    """Count the steps of a `warmup`; InputError where it is longer than the run.
+
+    >>> warmup_steps(200, 0.05)
+    10
+    """
+    return _steps("steps", steps, total_steps, of=" of the warm-up")
 
 
 def warmup_stable_decay(

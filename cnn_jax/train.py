@@ -16,10 +16,10 @@ import optax
 
 from cnn_jax import losses, parallel, processes, rundir
 from cnn_jax.checkpoints import Checkpoints
-from cnn_jax.checks import check_batch
+from cnn_jax.checks import check_first_steps
 from cnn_jax.conclusion import Outcome, final_figures, write_pictures, write_predictions
 from cnn_jax.data import Source
-from cnn_jax.data.batches import Batch, epochs_done, train_batch, train_batches
+from cnn_jax.data.batches import Batch, epochs_done, train_batches
 from cnn_jax.data.prefetch import prefetched
 from cnn_jax.data.resident import kept_on_device
 from cnn_jax.data.statistics import Normalization, channel_statistics
@@ -132,20 +132,32 @@ def run(
         recipe = replace(recipe, normalization=statistics)
     description = {"recipe": describe(recipe), "data": recipe.data.arguments}
     processes.check_same("recipe", description)
-    opened = rundir.opened_run(workdir, description, resume=resume, overwrite=overwrite)
+    directory = {"description": description, "resume": resume, "overwrite": overwrite}
+    processes.told_by_first(lambda: rundir.check_run(workdir, **directory))
+    engine = make_engine(recipe, mode)
+    first = engine.phases[0]
+    told = check_first_steps(
+        recipe,
+        first.train_steps,
+        engine.fresh_state(),
+        place=partial(engine.place, axis=1),
+        together=len(next(_dispatches(recipe, range(first.last)))),
+    )
+    opened = rundir.opened_run(workdir, **directory)
     with full_disk_told(workdir), ExitStack() as held:
         processes.told_by_first(lambda: held.enter_context(opened))
-        engine = make_engine(recipe, mode)
         quiet = quiet or not processes.is_first()
         return _run_in(
-            workdir, recipe, engine, began=began, quiet=quiet, mode=mode, patience=patience
-        )
+            workdir, recipe, engine, told,
+            began=began, quiet=quiet, mode=mode, patience=patience,
+        )  # fmt: skip
 
 
 def _run_in(
     workdir: Path,
     recipe: Recipe,
     engine: Engine,
+    first_batch: str,
     *,
     began: float,
     quiet: bool,
@@ -175,6 +187,7 @@ def _run_in(
             reporter.say(f"resuming at step {int(state.step):,} of {engine.total_steps:,}")
         else:
             processes.told_by_first(lambda: _introduce(recipe, engine, state, reporter, workdir))
+            reporter.say(f"first batch: {first_batch}")
         processes.told_by_first(lambda: _note_sitting(workdir, int(state.step), mode))
         journal = Journal(
             recipe, engine.schedule, workdir, reporter, progress, step=int(state.step), began=began
@@ -274,7 +287,7 @@ def make_engine(recipe: Recipe, mode: str = "jit") -> Engine:
 def _introduce(
     recipe: Recipe, engine: Engine, state: TrainState, reporter: Reporter, workdir: Path
 ) -> None:
-    """Say what the optimizer does to each parameter, and what the first batch looks like."""
+    """Say what the optimizer does to each parameter."""
     rows = table_of(recipe.optimizer, state.params)
     if recipe.stages:
         options = {"model": recipe.model, "image_shape": recipe.data.image_shape}
@@ -286,11 +299,6 @@ def _introduce(
         reporter.parameters(rows)
     if rows is not None:
         rundir.write_table(workdir / rundir.PARAMETERS, rows)
-    batch = train_batch(recipe.data.train, recipe.seed, 0, batch_size=recipe.batch_size)
-    told = check_batch(
-        batch, num_classes=recipe.data.num_classes, normalization=recipe.normalization
-    )
-    reporter.say(f"first batch: {told}")
 
 
 def with_soft_labels(mix: Mix | None, classes: int) -> Mix | None:
@@ -318,22 +326,26 @@ def _batches(
     Yields:
         The last of its steps, counted from 1, and its batches [K, B, ...].
     """
-    size = {"batch_size": recipe.batch_size}
-    together = dispatches(
-        steps,
-        recipe.steps_per_dispatch,
-        size=len(source),
-        checkpoint_every=recipe.checkpoint_every,
-        **size,
-    )
-    read = partial(train_batches, source, recipe.seed, part=processes.own_part(), **size)
+    part, batch_size = processes.own_part(), recipe.batch_size
+    read = partial(train_batches, source, recipe.seed, batch_size=batch_size, part=part)
 
     def make(steps: range) -> tuple[int, Batch]:
         return steps.stop, engine.place(read(steps), axis=1)
 
-    for step, batches in prefetched(make, together):
+    for step, batches in prefetched(make, _dispatches(recipe, steps)):
         progressed()
         yield step, batches
+
+
+def _dispatches(recipe: Recipe, steps: range) -> Iterator[range]:
+    """Cut steps into those that are taken together."""
+    return dispatches(
+        steps,
+        recipe.steps_per_dispatch,
+        batch_size=recipe.batch_size,
+        size=len(recipe.data.train),
+        checkpoint_every=recipe.checkpoint_every,
+    )
 
 
 def _train(

@@ -43,8 +43,8 @@ def overfit(steps: int, **options) -> None:
     from cnn_jax.overfit import overfit_batch
 
     outcome = overfit_batch(recipe_options.recipe_from(**options), steps=steps)
-    losses = outcome.losses
-    for step in sorted({0, *(steps * part // 4 - 1 for part in (1, 2, 3, 4))} & set(range(steps))):
+    losses, taken = outcome.losses, len(outcome.losses)
+    for step in sorted({0, *(taken * part // 4 - 1 for part in (1, 2, 3, 4))} & set(range(taken))):
         click.echo(f"step {step + 1:>5}  loss {losses[step]:.4f}")
     verdict = "learnt by heart" if outcome.learnt else "NOT learnt"
     click.echo(

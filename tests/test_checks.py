@@ -6,12 +6,15 @@ from functools import partial
 import numpy as np
 import pytest
 
-from cnn_jax import models, rate_range, schedules
+from cnn_jax import augment, models, rate_range, rundir, schedules
 from cnn_jax.checks import check_batch
 from cnn_jax.data import array_source, make_dataset
 from cnn_jax.data.statistics import Normalization
 from cnn_jax.errors import InputError
 from cnn_jax.overfit import overfit_batch
+from cnn_jax.recipe import describe, staged
+from cnn_jax.train import run
+from cnn_jax.transfer import Stage
 from tests.conftest import scans
 
 GRAY = Normalization(mean=(0.3,), std=(0.2,))
@@ -112,3 +115,49 @@ def test_wrong_ranges_are_refused(recipe, options, words):
 def test_a_loss_that_only_rises_suggests_nothing():
     with pytest.raises(InputError, match="the loss rises from the lowest rate on: choose a lower"):
         rate_range.suggested([0.1, 1.0], [2.0, 3.0])
+
+
+def _in_two_stages(recipe, **schedule):
+    stages = (Stage("head", 1, (("head", 1.0),)), Stage("all", 1, (("*", 1.0),)))
+    warm = partial(schedules.warmup, schedule=recipe.schedule, **schedule)
+    return staged(replace(recipe, schedule=warm), stages)
+
+
+# What is seen where the engine is made, where the first steps are traced, and in the first batch.
+REFUSED_LATE = {
+    "mode": (lambda recipe: recipe, {"mode": "pmpa"}, r"`mode` \(='pmpa'\) is unknown: did you"),
+    "stage": (
+        partial(_in_two_stages, steps=8),
+        {},
+        r"`steps` \(=8\) of the warm-up must not exceed",
+    ),
+    "augment": (
+        lambda recipe: replace(recipe, augment=(partial(augment.shifted_crop, padding=-1),)),
+        {},
+        r"`padding` \(=-1\)",
+    ),
+    "mix": (
+        lambda recipe: replace(recipe, mix=partial(augment.mixup, alpha=-1.0)),
+        {"mode": "pmap"},
+        r"`alpha` \(=-1.0\)",
+    ),
+    "batch": (
+        lambda recipe: replace(recipe, normalization=Normalization(mean=(0.5,) * 3, std=(1,) * 3)),
+        {},
+        "must have the 3 channels of the normalisation",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_LATE)
+def test_a_recipe_that_is_refused_late_touches_nothing_either(recipe, tmp_path, case):
+    """No file of a run that is there, with or without leave to overwrite it; and none is made."""
+    change, options, words = REFUSED_LATE[case]
+    wrong, there = change(recipe), tmp_path / "there"
+    with rundir.opened_run(there, {"recipe": describe(wrong)}, resume=False, overwrite=False):
+        (there / rundir.METRICS).write_text("precious")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    for workdir, how in ((tmp_path / "new", {}), (there, {"overwrite": True})):
+        with pytest.raises(InputError, match=words):
+            run(wrong, workdir, quiet=True, **how, **options)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before

@@ -125,7 +125,8 @@ def test_rare_classes_weigh_more(tmp_path, weights):
     start = starting_point(weights, "resnet20_cifar")
     folder = photographs(tmp_path / "data", counts=(40, 20))
     data = load_data(folder, preprocessing=at_size(start, 32), validation=0)
-    recipe = finetuning_recipe(data, start, balance=True)
+    recipe = finetuning_recipe(data, start, balance=True, early_stopping=0)
+    assert recipe.stopping.keywords["patience"] == 0  # for `check` to refuse, and not for none
     losses = recipe.loss(np.zeros((2, 2), np.float32), np.array([0, 1]))
     bright, dark = np.bincount(data.train.labels)
     assert bright / dark > 1.9

@@ -14,6 +14,7 @@ from cnn_jax import models, optim, schedules
 from cnn_jax.averaging import ema
 from cnn_jax.errors import InputError
 from cnn_jax.gradients import accumulated, clipped, sam
+from cnn_jax.parameter_rules import Rule, by_path
 from cnn_jax.state import init_state
 from cnn_jax.steps import make_train_step
 from tests.conftest import scans
@@ -112,6 +113,46 @@ def test_sam_descends_by_the_gradient_further_up():
         updates, plain_state = plain.update(gradient(up), plain_state, y)
         y = optax.apply_updates(y, updates)
     np.testing.assert_allclose(x, y, rtol=1e-5)
+
+
+FREEZING = partial(by_path, optimizer=PLAIN, rules=(Rule("frozen/*", frozen=True),))
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        partial(clipped, norm=1.0),
+        partial(sam, radius=0.2),
+        partial(sam, radius=0.2, optimizer=partial(clipped, norm=1.0)),
+        partial(ema, optimizer=partial(accumulated, steps=1, optimizer=partial(clipped, norm=1.0))),
+    ],
+    ids=["clipped", "sam", "sam of clipped", "accumulated"],
+)
+def test_what_is_frozen_counts_nowhere(around):
+    """A step is that of the other parameters, with the frozen ones as constants of the loss."""
+
+    def nested(optimizer, around):
+        inside = around.keywords.get("optimizer")
+        return partial(around, optimizer=nested(optimizer, inside) if inside else optimizer)
+
+    def loss(tree):
+        x, y = tree["x"], tree["frozen"]["y"]
+        return (x**4).sum() + 5 * (x * y).sum() + (y**3).sum()
+
+    x, y = jnp.array([1.0, -2.0]), jnp.array([3.0, 0.5])
+    params, alone = {"x": x, "frozen": {"y": y}}, {"x": x}
+    tx, plain = nested(FREEZING, around)(0.1), nested(PLAIN, around)(0.1)
+
+    def gradient(tree, _=None):
+        return jax.grad(loss)(tree)
+
+    def gradient_alone(tree, _=None):
+        return jax.grad(lambda tree: loss({**tree, "frozen": {"y": y}}))(tree)
+
+    found, _ = tx.update(gradient(params), tx.init(params), params, grad_fn=gradient)
+    one, _ = plain.update(gradient_alone(alone), plain.init(alone), alone, grad_fn=gradient_alone)
+    np.testing.assert_allclose(found["x"], one["x"], rtol=1e-6)
+    assert not found["frozen"]["y"].any()
 
 
 def test_sam_stands_still_where_there_is_no_gradient_and_passes_through_an_average():

@@ -16,6 +16,7 @@ from cnn_jax.parameter_rules import (
     kernels_except,
     kernels_only,
     parameter_table,
+    table_of,
 )
 
 RULES = (
@@ -158,3 +159,13 @@ def test_without_rules_nothing_changes():
         if tx is plain:
             expected = moved
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), moved, expected)
+
+
+def test_the_table_of_an_optimizer_of_optax_says_that_all_decays():
+    rows = table_of(
+        partial(optax.adamw, weight_decay=0.5), {"a": jnp.ones((2, 2)), "b": jnp.ones(2)}
+    )
+    assert [row.decay for row in rows] == [0.5, 0.5]
+    assert table_of(optax.sgd, {"a": jnp.ones(1)}) is None
+    changing = partial(optax.adamw, weight_decay=lambda step: 0.1)
+    assert table_of(changing, {"a": jnp.ones(1)}) is None

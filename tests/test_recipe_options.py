@@ -3,12 +3,17 @@
 import sys
 
 import click
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from cnn_jax import augment, cli, one_cycle
 from cnn_jax.errors import InputError
-from cnn_jax.recipe import describe
+from cnn_jax.parameter_rules import table_of
+from cnn_jax.plateau import Plateau, Stopping
+from cnn_jax.recipe import check, describe
 from cnn_jax.recipe_options import SCHEDULES, recipe_from, recipe_options
 from tests.conftest import scans
 
@@ -47,6 +52,67 @@ def test_options_nest_from_the_inside_out(tmp_path):
     assert [rule["pattern"] for rule in ruled["rules"]] == ["fc1/*", "fc2/kernel"]
     assert [rule["frozen"] for rule in ruled["rules"]] == [True, False]
     assert ruled["rules"][1]["decay"] is False
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "arguments"),
+    [
+        ("optimizer", "weight_decay", []),
+        ("optimizer", "momentum", ["--optimizer", "sgd"]),
+        ("loss", "smoothing", []),
+        ("loss", "gamma", ["--loss", "focal"]),
+        ("schedule", "floor", []),
+    ],
+)
+def test_zero_is_an_option_as_any_other(tmp_path, part, name, arguments):
+    recipe = recipe_of(tmp_path, *arguments, f"--{name.replace('_', '-')}", "0")
+    assert getattr(recipe, part).keywords[name] == 0
+
+
+def test_zero_is_refused_where_it_is_out_of_range(tmp_path):
+    for name, schedule in (("factor", "step"), ("power", "polynomial"), ("every", "step")):
+        recipe = recipe_of(tmp_path, "--schedule", schedule, f"--{name}", "0")
+        with pytest.raises(InputError, match=rf"`{name}` \(=0"):
+            recipe.schedule(10)
+
+
+def test_patience_of_zero_is_no_leave_to_go_without(tmp_path):
+    """A plateau may bear no epoch at all; the end of a run may not."""
+    recipe = recipe_of(tmp_path, "--plateau", "0")
+    state = recipe.plateau(Plateau(best=1.0), 1.0, mode="min")
+    assert state.scale == 0.5
+    assert recipe.stopping is None
+    with pytest.raises(InputError, match=r"`patience` \(=0\) must be a whole number"):
+        check(recipe_of(tmp_path, "--early-stopping", "0"))
+
+
+def test_as_many_epochs_are_borne_as_the_help_says(tmp_path):
+    """With 2: the third without a better one halves the rate, the second ends the run."""
+    recipe = recipe_of(tmp_path, "--plateau", "2", "--early-stopping", "2")
+    lowered, stopping, scales, stopped = Plateau(best=1.0), Stopping(best=1.0), [], []
+    for step in range(3):
+        lowered = recipe.plateau(lowered, 1.0, mode="min")
+        stopping = recipe.stopping(stopping, 1.0, step=step, mode="min")
+        scales.append(lowered.scale)
+        stopped.append(stopping.stop)
+    assert scales == [1, 1, 0.5]
+    assert stopped == [False, True, True]
+    (told,) = [
+        option.help for option in cli.cnn_jax.commands["train"].params if option.name == "plateau"
+    ]
+    assert told == "Epochs without a better one to bear; the next halves the rate."
+
+
+def test_the_decay_of_muon_reaches_every_kernel(tmp_path):
+    optimizer = recipe_of(tmp_path, "--optimizer", "muon", "--weight-decay", "0.1").optimizer
+    params = {"conv": np.zeros((3, 3, 1, 2)), "fc": np.zeros((2, 2)), "bias": np.zeros(2)}
+    decays = {row.path: row.decay for row in table_of(optimizer, params)}
+    assert decays == {"conv": 0.1, "fc": 0.1, "bias": 0.0}
+    # Without a gradient a step is the decay alone.
+    tx, params = optimizer(0.5), jax.tree.map(jnp.ones_like, params)
+    updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+    for name, decay in decays.items():
+        np.testing.assert_allclose(updates[name], -0.5 * decay, rtol=1e-6)
 
 
 def test_policies_follow_flip_and_shift(tmp_path):
@@ -104,6 +170,30 @@ def test_momentum_cycles_with_one_cycle_unless_it_is_given(tmp_path):
         assert momentum(step) == expected(step)
     assert describe(momentum)["total_steps"] == steps
     assert recipe_of(tmp_path, *options, "--momentum", "0.5").optimizer.keywords["momentum"] == 0.5
+
+
+@pytest.mark.parametrize(("warmup", "every"), [(0, 3), (6, 1), (6, 4)])
+def test_momentum_is_low_where_the_rate_is_high(tmp_path, warmup, every):
+    """What SGD keeps after each step that moves the parameters, beside the rates of the run."""
+    recipe = recipe_of(
+        tmp_path, "--schedule", "one_cycle", "--optimizer", "sgd", "--batch-size", "1", "--warmup",
+        warmup, "--accumulate", every,
+    )  # fmt: skip
+    steps = 2 * len(recipe.data.train)
+    tx, params = recipe.optimizer(recipe.schedule(steps)), jnp.zeros(1)
+    state, update, momenta = tx.init(params), jax.jit(tx.update), []
+    for step in range(steps):
+        _, state = update(params, state, params)
+        if (step + 1) % every == 0:
+            momenta.append(float(optax.tree.get(state, "hyperparams")["decay"]))
+    cycle, counted = (
+        one_cycle.one_cycle_momentum(steps - warmup),
+        range(0, steps - every + 1, every),
+    )
+    expected = [cycle(max(step - warmup, 0)) for step in counted]
+    np.testing.assert_allclose(momenta, expected, rtol=1e-6)
+    rates = [float(recipe.schedule(steps)(step)) for step in counted]
+    assert np.argmin(momenta) == np.argmax(rates)
 
 
 @pytest.mark.parametrize("schedule", list(SCHEDULES))
