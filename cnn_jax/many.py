@@ -21,7 +21,7 @@ from cnn_jax.data.statistics import channel_statistics
 from cnn_jax.errors import InputError
 from cnn_jax.layers.many_kernels import fast_over_kernels
 from cnn_jax.metrics import Tally
-from cnn_jax.plateau import Plateau, Stopping
+from cnn_jax.plateau import Plateau, Stopping, keeps_best
 from cnn_jax.progress import percent
 from cnn_jax.recipe import Recipe, check, monitor_mode
 from cnn_jax.state import TrainState
@@ -307,9 +307,7 @@ def _judged(recipe: Recipe, record: _Record, step: int, validation: Tally | None
     if tally is None or record.over:
         return record
     value = tally.accuracy if metric == "accuracy" else tally.mean_loss
-    # Of equals the latest, as in a single run.
-    at_least = np.less_equal if mode == "min" else np.greater_equal
-    if record.kept_value is None or at_least(value, record.kept_value):
+    if keeps_best(value, record.kept_value, mode=mode):
         record = replace(record, kept_step=step, kept_value=value, validation=validation)
     if recipe.plateau:
         record = replace(record, plateau=recipe.plateau(record.plateau, value, mode=mode))

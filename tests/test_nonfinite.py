@@ -10,8 +10,9 @@ import numpy as np
 import optax
 import pytest
 
-from cnn_jax import optim, rundir, schedules
+from cnn_jax import optim, rundir, schedules, train
 from cnn_jax.errors import InputError
+from cnn_jax.evaluate import evaluate
 from cnn_jax.journal import Diverged
 from cnn_jax.recipe import check
 from cnn_jax.steps import make_train_step, skipping_nonfinite, to_float
@@ -81,6 +82,22 @@ def test_the_next_one_ends_the_run(poisoned, tmp_path):
     words = r"the loss of step \d+ is nan, from the training images at 5 after 1 steps were skipped"
     with pytest.raises(Diverged, match=words):
         run(replace(poisoned, skip_nonfinite=1), tmp_path / "run", quiet=True)
+
+
+def test_an_epoch_whose_validation_loss_is_nan_is_not_the_best(recipe, tmp_path, monkeypatch):
+    evaluated = []
+
+    def first_is_nan(*arguments, **options):
+        found = evaluate(*arguments, **options)
+        evaluated.append(found)
+        if len(evaluated) == 1:
+            found = replace(found, tally=replace(found.tally, loss=np.nan))
+        return found
+
+    monkeypatch.setattr(train, "evaluate", first_is_nan)
+    result = run(replace(recipe, monitor="validation_loss"), tmp_path / "run", quiet=True)
+    assert result.figures["step"] == 12
+    assert result.figures["best"] == pytest.approx(evaluated[1].tally.mean_loss)
 
 
 def test_less_than_none_is_told(recipe):
