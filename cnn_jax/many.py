@@ -43,7 +43,8 @@ class OneRun:
         validation: losses and correct predictions of that state on the validation images; None
             where there are none.
         test: the same on the test images.
-        diverged: the first step with a loss that is not finite; None for none.
+        diverged: the first step with a loss that is not finite, or the first beyond the recipe's
+            `skip_nonfinite`; None for none.
     """
 
     seed: int
@@ -188,6 +189,7 @@ class _Record:
     plateau: Plateau = field(default_factory=Plateau)
     stopping: Stopping = field(default_factory=Stopping)
     diverged: int | None = None
+    skipped: int = 0
 
     @property
     def over(self) -> bool:
@@ -264,7 +266,7 @@ def _train(
         pending.append((step, metrics))
         ends_epoch = epochs_after(step) > epochs_after(step - 1)
         while len(pending) > (0 if ends_epoch else _STEPS_AHEAD):
-            records = _counted(records, *pending.popleft())
+            records = _counted(records, *pending.popleft(), limit=recipe.skip_nonfinite)
         if not ends_epoch:
             continue
         validations = _evaluate(engine, states, data.validation)
@@ -286,14 +288,19 @@ def _train(
     ]
 
 
-def _counted(records: list[_Record], step: int, metrics: dict) -> list[_Record]:
-    """Take in the metrics of a step."""
-    losses, *counts = jax.device_get([metrics[name] for name in ("loss", "correct", "count")])
+def _counted(records: list[_Record], step: int, metrics: dict, *, limit: int) -> list[_Record]:
+    """Take in the metrics of a step, of which so many may have been skipped in a run."""
+    names = ("loss", "correct", "count", *({"skipped"} & set(metrics)))
+    each = jax.device_get({name: metrics[name] for name in names})
     after = []
-    for record, loss, correct, count in zip(records, losses, *counts, strict=True):
-        if not math.isfinite(loss) and not record.over:
-            record = replace(record, diverged=step)
-        tally = Tally(float(loss), int(correct), int(count))
+    for k, record in enumerate(records):
+        tally = Tally(float(each["loss"][k]), int(each["correct"][k]), int(each["count"][k]))
+        if not math.isfinite(tally.loss) or ("skipped" in each and each["skipped"][k]):
+            if not record.over:
+                more = record.skipped >= limit
+                change = {"diverged": step} if more else {"skipped": record.skipped + 1}
+                record = replace(record, **change)
+            tally = Tally()
         after.append(replace(record, epoch=record.epoch + tally))
     return after
 
