@@ -20,7 +20,7 @@ from cnn_jax.parameter_rules import Rule, by_path
 from cnn_jax.plateau import lower_on_plateau, stop_early
 from cnn_jax.precision import TYPES, dynamic_loss_scale, with_precision
 from cnn_jax.state import init_state
-from cnn_jax.steps import make_train_step, normalize, to_float
+from cnn_jax.steps import make_train_step, normalize, skipping_nonfinite, to_float
 from cnn_jax.train import run
 from tests.conftest import scans
 from tests.test_steps import MODEL, batch_of, state_of
@@ -208,6 +208,18 @@ def test_float16_recovers_from_an_overflow():
     assert scales[first_good + 3] == 2 * scales[first_good]  # grown after three without one
     assert state.step == 24
     assert np.isfinite(state.params["Dense_0"]["kernel"]).all()
+
+
+def test_an_overflow_that_is_excused_is_none_of_the_steps_to_skip():
+    model, tx = LargeGradient(), optax.sgd(1e-3)
+    scale = dynamic_loss_scale(initial=2.0**24)
+    state = init_state(model, tx, jax.random.key(0), image_shape=(8, 8, 1), loss_scale=scale)
+    step = jax.jit(skipping_nonfinite(make_train_step(model, tx)))
+    after, told = step(state, batch_of(12))
+    assert not np.isfinite(told["gradient_norm"])
+    assert told["count"] == 0
+    assert not told["skipped"]
+    assert told["loss_scale"] == after.loss_scale.scale == 2.0**23
 
 
 def test_an_overflow_at_the_lowest_scale_is_divergence():
