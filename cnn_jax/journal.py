@@ -31,7 +31,7 @@ _OF_THE_STEP = ("gradient_norm", "update_norm", "loss_scale")
 
 
 class Diverged(RuntimeError):
-    """The loss of a step is NaN or infinite."""
+    """The loss of a step is NaN or infinite, or so is its gradient where no more can be done."""
 
 
 @dataclass(frozen=True)
@@ -270,7 +270,8 @@ class Journal:
     def _found(self, step: int, tally: Tally, finite: np.ndarray) -> str:
         """Say what is not finite, and which images it comes from."""
         recipe = self._recipe
-        if math.isfinite(tally.loss):
+        # In float16 the loss of the step is NaN then as well, and those of its images are finite.
+        if math.isfinite(tally.loss) or finite.all():
             return f"the gradient of step {step} is not finite"
         ids, _ = batch_positions(
             recipe.seed, step - 1, batch_size=recipe.batch_size, size=len(recipe.data.train)

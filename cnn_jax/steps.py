@@ -128,7 +128,7 @@ def make_train_step(
 
         With a `loss_scale` in the state (float16), a step whose gradients overflow changes nothing
         but the scale and the count of steps, and its loss, `correct` and `count` are 0; once the
-        scale is at its minimum, an overflow is no longer excused.
+        scale is at its minimum, an overflow is no longer excused, and the loss is NaN.
     """
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, Metrics]:
@@ -259,6 +259,8 @@ def _unless_overflown(
     """Take back a step whose gradients were not finite, and have it count for nothing."""
     after = _only_where(scaled.finite, after, state)
     excused = ~scaled.finite & (state.loss_scale.scale > state.loss_scale.minimum_scale)
+    # Of a lower scale there is no hope: what ends a run is its loss, be it finite or not.
+    metrics = {**metrics, "loss": jnp.where(scaled.finite, metrics["loss"], jnp.nan)}
     return after.replace(loss_scale=scaled.dynamic_scale), {
         **metrics,
         **{name: jnp.where(excused, 0, metrics[name]) for name in ("loss", "correct", "count")},

@@ -222,20 +222,31 @@ def test_an_overflow_that_is_excused_is_none_of_the_steps_to_skip():
     assert told["loss_scale"] == after.loss_scale.scale == 2.0**23
 
 
-def test_an_overflow_at_the_lowest_scale_is_divergence():
+@pytest.mark.parametrize("broken", ["loss", "gradient"])
+def test_an_overflow_at_the_lowest_scale_is_divergence(broken):
+    """Of the gradient alone too, by the slope of a root at 0."""
+
+    def loss(logits, labels):
+        each = losses.cross_entropy(logits, labels)
+        return each * jnp.nan if broken == "loss" else each + jnp.sqrt(logits - logits).sum(-1)
+
     model, tx = LargeGradient(), optax.sgd(1e-3)
-    state = init_state(
-        model,
-        tx,
-        jax.random.key(0),
-        image_shape=(8, 8, 1),
-        loss_scale=dynamic_loss_scale(initial=1.0),
-    )
-    batch = batch_of(12)
-    batch["image"] = np.full((12, 8, 8, 1), np.nan, np.float32)
-    _, told = make_train_step(model, tx)(state, batch)
+    scale = dynamic_loss_scale(initial=1.0)
+    state = init_state(model, tx, jax.random.key(0), image_shape=(8, 8, 1), loss_scale=scale)
+    after, told = make_train_step(model, tx, loss=loss)(state, batch_of(12))
     assert told["count"] == 12
     assert np.isnan(told["loss"])
+    assert told["finite"].all() == (broken == "gradient")
+    ALL_EQUAL(after.params, state.params)
+
+
+def test_a_run_ends_where_its_gradient_overflows_at_the_lowest_scale(recipe, tmp_path):
+    def loss(logits, labels):
+        return losses.cross_entropy(logits, labels) + jnp.sqrt(logits - logits).sum(-1)
+
+    recipe = replace(recipe, precision="float16", loss=loss, epochs=4)
+    with pytest.raises(Diverged, match=r"^the gradient of step 17 is not finite; the check"):
+        run(recipe, tmp_path / "run", quiet=True)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
