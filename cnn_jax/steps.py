@@ -152,18 +152,18 @@ def make_train_step(
                 value += auxiliary_weight * loss(head, labels, *taught).mean()
             return value, (logits, each, moving_part(updates.get("batch_stats", {}), trained))
 
+        scaled: list[DynamicScaleResult] = []  # at each point asked for
+
         def value_and_grad(params):
-            value, grads = jax.value_and_grad(mean_loss, has_aux=True)(params)
-            return value, averaged_over_devices(grads)
+            if state.loss_scale is None:
+                value, grads = jax.value_and_grad(mean_loss, has_aux=True)(params)
+                return value, averaged_over_devices(grads)
+            at = state.loss_scale.value_and_grad(mean_loss, has_aux=True, axis_name=mapped_axis())
+            scaled.append(at(params))
+            return scaled[-1].aux, scaled[-1].grad
 
         params = trained_part(state.params, trained)
-        if state.loss_scale is None:
-            (value, (logits, each, batch_stats)), grads = value_and_grad(params)
-        else:
-            scaled = state.loss_scale.value_and_grad(
-                mean_loss, has_aux=True, axis_name=mapped_axis()
-            )(params)
-            (value, (logits, each, batch_stats)), grads = scaled.aux, scaled.grad
+        (value, (logits, each, batch_stats)), grads = value_and_grad(params)
         optimizer = optax.with_extra_args_support(tx(state.rate) if callable(tx) else tx)
         updates, opt_state = optimizer.update(
             grads,
@@ -254,18 +254,25 @@ def make_eval_step(
 
 
 def _unless_overflown(
-    scaled: DynamicScaleResult, state: TrainState, after: TrainState, metrics: Metrics
+    scaled: list[DynamicScaleResult], state: TrainState, after: TrainState, metrics: Metrics
 ) -> tuple[TrainState, Metrics]:
-    """Take back a step whose gradients were not finite, and have it count for nothing."""
-    after = _only_where(scaled.finite, after, state)
-    excused = ~scaled.finite & (state.loss_scale.scale > state.loss_scale.minimum_scale)
+    """Take back a step of which a gradient was not finite, and have it count for nothing."""
+    finite = jnp.stack([each.finite for each in scaled])
+    # That of the first that overflowed; of none, they are all the same.
+    new_scale = jax.tree.map(
+        lambda *values: jnp.stack(values)[jnp.argmin(finite)],
+        *(each.dynamic_scale for each in scaled),
+    )
+    finite = finite.all()
+    after = _only_where(finite, after, state)
+    excused = ~finite & (state.loss_scale.scale > state.loss_scale.minimum_scale)
     # Of a lower scale there is no hope: what ends a run is its loss, be it finite or not.
-    metrics = {**metrics, "loss": jnp.where(scaled.finite, metrics["loss"], jnp.nan)}
-    return after.replace(loss_scale=scaled.dynamic_scale), {
+    metrics = {**metrics, "loss": jnp.where(finite, metrics["loss"], jnp.nan)}
+    return after.replace(loss_scale=new_scale), {
         **metrics,
         **{name: jnp.where(excused, 0, metrics[name]) for name in ("loss", "correct", "count")},
         "finite": excused | metrics["finite"],
-        "loss_scale": scaled.dynamic_scale.scale,
+        "loss_scale": new_scale.scale,
     }
 
 

@@ -222,6 +222,41 @@ def test_an_overflow_that_is_excused_is_none_of_the_steps_to_skip():
     assert told["loss_scale"] == after.loss_scale.scale == 2.0**23
 
 
+class Constant(nn.Module):
+    """Answers three parameters, in float16, whatever it sees."""
+
+    @nn.compact
+    def __call__(self, images, *, train=False):
+        logits = self.param("logits", nn.initializers.constant(0.01), (3,))
+        return jnp.tile(logits.astype(jnp.float16), (len(images), 1))
+
+
+@pytest.mark.parametrize(
+    ("factor", "scale", "overflows"),
+    [
+        (1e-7, 2.0**16, False),  # too small for float16 unless scaled
+        (1.0, 2.0**20, True),  # too large further up alone, where it is a hundred times as large
+    ],
+)
+def test_float16_scales_the_gradient_further_up_as_well(factor, scale, overflows):
+    """Of SAM, at a loss whose gradient is `2 * factor * logits`."""
+
+    def loss(logits, labels):
+        return factor * jnp.square(logits.astype(jnp.float32)).sum(-1)
+
+    tx = gradients.sam(0.1 / factor, optimizer=optax.sgd, radius=1.0)
+    state = init_state(
+        Constant(), tx, jax.random.key(0), image_shape=(8, 8, 1),
+        loss_scale=dynamic_loss_scale(initial=scale),
+    )  # fmt: skip
+    after, told = jax.jit(make_train_step(Constant(), tx, loss=loss))(state, batch_of(12))
+    assert np.isfinite(told["gradient_norm"])
+    assert told["count"] == (0 if overflows else 12)
+    assert after.loss_scale.scale == told["loss_scale"] == (scale / 2 if overflows else scale)
+    expected = 0.01 if overflows else 0.01 - 0.2 * (0.01 + 1 / np.sqrt(3))
+    np.testing.assert_allclose(after.params["logits"], [expected] * 3, rtol=2e-3)
+
+
 @pytest.mark.parametrize("broken", ["loss", "gradient"])
 def test_an_overflow_at_the_lowest_scale_is_divergence(broken):
     """Of the gradient alone too, by the slope of a root at 0."""
