@@ -16,7 +16,7 @@ from cnn_jax.layers.mapped import (
     averaged_over_devices,
     joined_over_devices,
     mapped_axis,
-    own_key,
+    own_part,
 )
 from cnn_jax.metrics import top1
 from cnn_jax.state import TrainState
@@ -82,8 +82,10 @@ def shown(
             augment_root, images, epochs=epochs, identities=identities, operations=augment
         )
     if mix is not None:
-        mix_key = own_key(jax.random.fold_in(jax.random.fold_in(key, 2), step))
-        images, labels = mix(mix_key, images, labels)
+        mix_key = jax.random.fold_in(jax.random.fold_in(key, 2), step)
+        # Of the whole batch, since it is for the mixer to say which images have to do with which.
+        mixed = mix(mix_key, *joined_over_devices((images, labels)))
+        images, labels = own_part(mixed)
     return images, labels
 
 
@@ -111,7 +113,8 @@ def make_train_step(
         augment: functions `(key, image) -> image` of float images between 0 and 1, for
             `augment.augment_batch`.
         mix: (key, images, labels) -> (images, labels) of the augmented batch, before
-            `preprocess`; such as Mixup, which makes soft labels.
+            `preprocess`; such as Mixup, which makes soft labels. It sees all of the batch under
+            `jax.pmap` as well.
         teacher: preprocessed images -> logits to learn from; no gradient reaches it.
         auxiliary_weight: weight of the loss of each auxiliary head, of networks that have any
             (0.3: Szegedy et al. 2015, section 5).
