@@ -193,9 +193,9 @@ def _run_in(
                     state = _train(
                         recipe, engine, phase, state, batches, journal, checkpoints, request
                     )
-        best = journal.progress.best_step
-        if best is not None and best != int(state.step):
-            checkpoints.wait()
+        best, last = journal.progress.best_step, int(state.step)
+        checkpoints.wait()
+        if best is not None and best != last:
             state, _ = checkpoints.restore(best, engine.state_like(best))
     return _conclude(recipe, engine, state, journal, reporter, workdir)
 
@@ -205,6 +205,9 @@ def _note_sitting(workdir: Path, step: int, mode: str) -> None:
     began = datetime.now(UTC).isoformat(timespec="seconds")
     sitting = {"began": began, "step": step, "mode": mode, "command": command_line()}
     rundir.note_sitting(workdir, {**sitting, **environment()})
+        # One that came when no more steps did; from here on signals have their usual effect.
+        if cause := processes.highest(request.cause or 0):
+            raise Interrupted(Signals(cause), last, workdir)
 
 
 def make_engine(recipe: Recipe, mode: str = "jit") -> Engine:

@@ -14,6 +14,7 @@ import pytest
 from cnn_jax import augment, data, journal, models, rundir, schedules, train
 from cnn_jax.checkpoints import Checkpoints
 from cnn_jax.errors import InputError
+from cnn_jax.evaluate import evaluate
 from cnn_jax.interrupts import Interrupted
 from cnn_jax.journal import Diverged
 from cnn_jax.train import run
@@ -174,6 +175,22 @@ def test_stopping_in_mid_epoch_and_resuming_changes_nothing(recipe, tmp_path, mo
         for name in ("straight", "resumed")
     ]
     assert figures[0] == figures[1]
+
+
+def test_a_signal_after_the_last_step_ends_the_run_too(recipe, tmp_path, monkeypatch):
+    def evaluate_and_signal(*arguments, **options):
+        evaluated.append(evaluate(*arguments, **options))
+        if len(evaluated) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return evaluated[-1]
+
+    evaluated = []
+    monkeypatch.setattr(train, "evaluate", evaluate_and_signal)
+    with pytest.raises(Interrupted, match="stopped by SIGINT; step 12 is saved in"):
+        run(recipe, tmp_path / "run", quiet=True)
+    assert len(evaluated) == 2  # the validations of both epochs
+    result = run(recipe, tmp_path / "run", resume=True, quiet=True)
+    assert result.figures["total_steps"] == 12
 
 
 def test_a_finished_run_can_be_resumed_without_harm(recipe, tmp_path):
