@@ -186,7 +186,7 @@ def ended_together(*, patience: float) -> Iterator[Callable[[], None]]:
     def watch() -> None:
         while not over.wait(min(patience / 10, 1.0)):
             if time.monotonic() - latest[0] > patience:
-                end(f"no step was finished in {patience:,.0f} s")
+                end(f"no step was finished, and no batch evaluated, in {patience:,.0f} s")
 
     def progress() -> None:
         latest[0] = time.monotonic()
