@@ -165,11 +165,19 @@ def choose(
     Returns:
         Name of a setting -> its choice: those of `finetuning_recipe`, `image_size`, and
         `validation`, the part of the training images to hold out.
+
+    Raises:
+        InputError: none of the training images can be used.
     """
     if accelerated is None:
         accelerated = jax.default_backend() != "cpu"
     splits = found.counts
     labelled = int(splits["train"].sum())
+    if not labelled:
+        raise InputError(
+            f"`data` (={found.listing.path}) has no training image that can be used: "
+            "`cnn-jax data` says why"
+        )
     validation = Choice(0.1, f"a tenth of {labelled:,} images tells enough")
     if labelled < _FEW:
         validation = Choice(0.2, f"of {labelled:,} images a tenth tells too little")

@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from cnn_jax.data.batches import batch_positions
 from cnn_jax.evaluate import Evaluation
 from cnn_jax.events import figure, open_events
 from cnn_jax.metrics import Tally
-from cnn_jax.plateau import Plateau, Stopping
+from cnn_jax.plateau import Plateau, Stopping, keeps_best
 from cnn_jax.progress import Reporter
 from cnn_jax.recipe import Recipe, chance_loss, monitor_mode
 
@@ -31,7 +31,7 @@ _OF_THE_STEP = ("gradient_norm", "update_norm", "loss_scale")
 
 
 class Diverged(RuntimeError):
-    """The loss of a step is NaN or infinite."""
+    """The loss of a step is NaN or infinite, or so is its gradient where no more can be done."""
 
 
 @dataclass(frozen=True)
@@ -212,9 +212,7 @@ class Journal:
         value, mode = record.get(recipe.monitor), monitor_mode(recipe.monitor)
         if value is None:  # no validation images: the last state is the one to keep
             return
-        # Of equals the latest: it has seen more images, at a lower learning rate.
-        at_least: Callable = np.less_equal if mode == "min" else np.greater_equal
-        if progress.best_value is None or at_least(value, progress.best_value):
+        if keeps_best(value, progress.best_value, mode=mode):
             progress = replace(progress, best_step=step, best_value=value)
         if recipe.plateau:
             progress = replace(progress, plateau=recipe.plateau(progress.plateau, value, mode=mode))
@@ -280,7 +278,8 @@ class Journal:
     def _found(self, step: int, tally: Tally, finite: np.ndarray) -> str:
         """Say what is not finite, and which images it comes from."""
         recipe = self._recipe
-        if math.isfinite(tally.loss):
+        # In float16 the loss of the step is NaN then as well, and those of its images are finite.
+        if math.isfinite(tally.loss) or finite.all():
             return f"the gradient of step {step} is not finite"
         ids, _ = batch_positions(
             recipe.seed, step - 1, batch_size=recipe.batch_size, size=len(recipe.data.train)

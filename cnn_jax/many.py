@@ -21,7 +21,7 @@ from cnn_jax.data.statistics import channel_statistics
 from cnn_jax.errors import InputError
 from cnn_jax.layers.many_kernels import fast_over_kernels
 from cnn_jax.metrics import Tally
-from cnn_jax.plateau import Plateau, Stopping
+from cnn_jax.plateau import Plateau, Stopping, keeps_best
 from cnn_jax.progress import percent
 from cnn_jax.recipe import Recipe, check, monitor_mode
 from cnn_jax.state import TrainState
@@ -43,7 +43,8 @@ class OneRun:
         validation: losses and correct predictions of that state on the validation images; None
             where there are none.
         test: the same on the test images.
-        diverged: the first step with a loss that is not finite; None for none.
+        diverged: the first step with a loss that is not finite, or the first beyond the recipe's
+            `skip_nonfinite`; None for none.
     """
 
     seed: int
@@ -188,6 +189,7 @@ class _Record:
     plateau: Plateau = field(default_factory=Plateau)
     stopping: Stopping = field(default_factory=Stopping)
     diverged: int | None = None
+    skipped: int = 0
 
     @property
     def over(self) -> bool:
@@ -264,7 +266,7 @@ def _train(
         pending.append((step, metrics))
         ends_epoch = epochs_after(step) > epochs_after(step - 1)
         while len(pending) > (0 if ends_epoch else _STEPS_AHEAD):
-            records = _counted(records, *pending.popleft())
+            records = _counted(records, *pending.popleft(), limit=recipe.skip_nonfinite)
         if not ends_epoch:
             continue
         validations = _evaluate(engine, states, data.validation)
@@ -286,14 +288,19 @@ def _train(
     ]
 
 
-def _counted(records: list[_Record], step: int, metrics: dict) -> list[_Record]:
-    """Take in the metrics of a step."""
-    losses, *counts = jax.device_get([metrics[name] for name in ("loss", "correct", "count")])
+def _counted(records: list[_Record], step: int, metrics: dict, *, limit: int) -> list[_Record]:
+    """Take in the metrics of a step, of which so many may have been skipped in a run."""
+    names = ("loss", "correct", "count", *({"skipped"} & set(metrics)))
+    each = jax.device_get({name: metrics[name] for name in names})
     after = []
-    for record, loss, correct, count in zip(records, losses, *counts, strict=True):
-        if not math.isfinite(loss) and not record.over:
-            record = replace(record, diverged=step)
-        tally = Tally(float(loss), int(correct), int(count))
+    for k, record in enumerate(records):
+        tally = Tally(float(each["loss"][k]), int(each["correct"][k]), int(each["count"][k]))
+        if not math.isfinite(tally.loss) or ("skipped" in each and each["skipped"][k]):
+            if not record.over:
+                more = record.skipped >= limit
+                change = {"diverged": step} if more else {"skipped": record.skipped + 1}
+                record = replace(record, **change)
+            tally = Tally()
         after.append(replace(record, epoch=record.epoch + tally))
     return after
 
@@ -307,9 +314,7 @@ def _judged(recipe: Recipe, record: _Record, step: int, validation: Tally | None
     if tally is None or record.over:
         return record
     value = tally.accuracy if metric == "accuracy" else tally.mean_loss
-    # Of equals the latest, as in a single run.
-    at_least = np.less_equal if mode == "min" else np.greater_equal
-    if record.kept_value is None or at_least(value, record.kept_value):
+    if keeps_best(value, record.kept_value, mode=mode):
         record = replace(record, kept_step=step, kept_value=value, validation=validation)
     if recipe.plateau:
         record = replace(record, plateau=recipe.plateau(record.plateau, value, mode=mode))

@@ -142,6 +142,28 @@ def stop_early(
     return replace(state, waited=waited, stop=state.stop or waited >= patience)
 
 
+def keeps_best(value: float, best: float | None, *, mode: Mode) -> bool:
+    """Tell whether what has a value is the one to keep: of equals the latest.
+
+    The latest has seen more images, at a lower learning rate.
+
+    Args:
+        value: of the metric; what has NaN is never kept.
+        best: the value of what is kept; None where nothing is.
+        mode: "min" for a loss, "max" for an accuracy.
+
+    Returns:
+        Whether it is.
+
+    >>> nan = float("nan")
+    >>> keeps_best(0.5, 0.5, mode="min"), keeps_best(nan, None, mode="min")
+    (True, False)
+    """
+    if value != value:
+        return False
+    return best is None or not (value > best if mode == "min" else value < best)
+
+
 def _better(value: float, best: float | None, *, margin: float, mode: Mode, name: str) -> bool:
     ranges.not_negative(name, margin, remedy="0 counts every improvement")
     if mode not in ("min", "max"):

@@ -125,6 +125,17 @@ def told_by_first(find: Callable[[], T]) -> T:
     return outcome["found"]
 
 
+def highest(number: int) -> int:
+    """Find the highest of the numbers that the processes give; alone, what is given.
+
+    >>> highest(3)
+    3
+    """
+    if jax.process_count() == 1:
+        return number
+    return int(multihost_utils.process_allgather(np.int32(number)).max())
+
+
 def check_same(what: str, value: Any) -> None:
     """Check that something is the same in all processes.
 
@@ -175,7 +186,7 @@ def ended_together(*, patience: float) -> Iterator[Callable[[], None]]:
     def watch() -> None:
         while not over.wait(min(patience / 10, 1.0)):
             if time.monotonic() - latest[0] > patience:
-                end(f"no step was finished in {patience:,.0f} s")
+                end(f"no step was finished, and no batch evaluated, in {patience:,.0f} s")
 
     def progress() -> None:
         latest[0] = time.monotonic()

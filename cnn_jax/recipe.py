@@ -71,7 +71,8 @@ class Recipe:
             no others.
         checkpoint_minutes: time after which to make one, if none was made in it; None for no limit.
         skip_nonfinite: how many steps whose loss or gradient is not finite are left out, before
-            the run is ended by the next one.
+            the run is ended by the next one; not counting float16's overflows, which lower the
+            loss scale.
         log_every: steps between the lines that a run writes to its metrics file.
         steps_per_dispatch: how many steps are sent to the devices at once, see `many_steps`: worth
             it where one takes them no longer than the host. A request to stop waits for all, so

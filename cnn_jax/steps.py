@@ -16,7 +16,7 @@ from cnn_jax.layers.mapped import (
     averaged_over_devices,
     joined_over_devices,
     mapped_axis,
-    own_key,
+    own_part,
 )
 from cnn_jax.metrics import top1
 from cnn_jax.state import TrainState
@@ -82,8 +82,10 @@ def shown(
             augment_root, images, epochs=epochs, identities=identities, operations=augment
         )
     if mix is not None:
-        mix_key = own_key(jax.random.fold_in(jax.random.fold_in(key, 2), step))
-        images, labels = mix(mix_key, images, labels)
+        mix_key = jax.random.fold_in(jax.random.fold_in(key, 2), step)
+        # Of the whole batch, since it is for the mixer to say which images have to do with which.
+        mixed = mix(mix_key, *joined_over_devices((images, labels)))
+        images, labels = own_part(mixed)
     return images, labels
 
 
@@ -111,7 +113,8 @@ def make_train_step(
         augment: functions `(key, image) -> image` of float images between 0 and 1, for
             `augment.augment_batch`.
         mix: (key, images, labels) -> (images, labels) of the augmented batch, before
-            `preprocess`; such as Mixup, which makes soft labels.
+            `preprocess`; such as Mixup, which makes soft labels. It sees all of the batch under
+            `jax.pmap` as well.
         teacher: preprocessed images -> logits to learn from; no gradient reaches it.
         auxiliary_weight: weight of the loss of each auxiliary head, of networks that have any
             (0.3: Szegedy et al. 2015, section 5).
@@ -128,7 +131,7 @@ def make_train_step(
 
         With a `loss_scale` in the state (float16), a step whose gradients overflow changes nothing
         but the scale and the count of steps, and its loss, `correct` and `count` are 0; once the
-        scale is at its minimum, an overflow is no longer excused.
+        scale is at its minimum, an overflow is no longer excused, and the loss is NaN.
     """
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, Metrics]:
@@ -152,18 +155,18 @@ def make_train_step(
                 value += auxiliary_weight * loss(head, labels, *taught).mean()
             return value, (logits, each, moving_part(updates.get("batch_stats", {}), trained))
 
+        scaled: list[DynamicScaleResult] = []  # at each point asked for
+
         def value_and_grad(params):
-            value, grads = jax.value_and_grad(mean_loss, has_aux=True)(params)
-            return value, averaged_over_devices(grads)
+            if state.loss_scale is None:
+                value, grads = jax.value_and_grad(mean_loss, has_aux=True)(params)
+                return value, averaged_over_devices(grads)
+            at = state.loss_scale.value_and_grad(mean_loss, has_aux=True, axis_name=mapped_axis())
+            scaled.append(at(params))
+            return scaled[-1].aux, scaled[-1].grad
 
         params = trained_part(state.params, trained)
-        if state.loss_scale is None:
-            (value, (logits, each, batch_stats)), grads = value_and_grad(params)
-        else:
-            scaled = state.loss_scale.value_and_grad(
-                mean_loss, has_aux=True, axis_name=mapped_axis()
-            )(params)
-            (value, (logits, each, batch_stats)), grads = scaled.aux, scaled.grad
+        (value, (logits, each, batch_stats)), grads = value_and_grad(params)
         optimizer = optax.with_extra_args_support(tx(state.rate) if callable(tx) else tx)
         updates, opt_state = optimizer.update(
             grads,
@@ -205,12 +208,13 @@ def skipping_nonfinite(
 
     Returns:
         The same, but for such a step: it counts, and that is all. The metrics are those of the
-        step, and `skipped` (bool).
+        step, and `skipped` (bool). An overflow that lowers the loss scale is none of these.
     """
 
     def step(state: TrainState, batch: dict) -> tuple[TrainState, Metrics]:
         after, metrics = train_step(state, batch)
         sound = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["gradient_norm"])
+        sound |= metrics["count"] == 0  # excused: the loss scale falls, and what was learnt is back
         return _only_where(sound, after, state), {**metrics, "skipped": ~sound}
 
     return step
@@ -253,16 +257,25 @@ def make_eval_step(
 
 
 def _unless_overflown(
-    scaled: DynamicScaleResult, state: TrainState, after: TrainState, metrics: Metrics
+    scaled: list[DynamicScaleResult], state: TrainState, after: TrainState, metrics: Metrics
 ) -> tuple[TrainState, Metrics]:
-    """Take back a step whose gradients were not finite, and have it count for nothing."""
-    after = _only_where(scaled.finite, after, state)
-    excused = ~scaled.finite & (state.loss_scale.scale > state.loss_scale.minimum_scale)
-    return after.replace(loss_scale=scaled.dynamic_scale), {
+    """Take back a step of which a gradient was not finite, and have it count for nothing."""
+    finite = jnp.stack([each.finite for each in scaled])
+    # That of the first that overflowed; of none, they are all the same.
+    new_scale = jax.tree.map(
+        lambda *values: jnp.stack(values)[jnp.argmin(finite)],
+        *(each.dynamic_scale for each in scaled),
+    )
+    finite = finite.all()
+    after = _only_where(finite, after, state)
+    excused = ~finite & (state.loss_scale.scale > state.loss_scale.minimum_scale)
+    # Of a lower scale there is no hope: what ends a run is its loss, be it finite or not.
+    metrics = {**metrics, "loss": jnp.where(finite, metrics["loss"], jnp.nan)}
+    return after.replace(loss_scale=new_scale), {
         **metrics,
         **{name: jnp.where(excused, 0, metrics[name]) for name in ("loss", "correct", "count")},
         "finite": excused | metrics["finite"],
-        "loss_scale": scaled.dynamic_scale.scale,
+        "loss_scale": new_scale.scale,
     }
 
 

@@ -75,7 +75,7 @@ class Engine:
 
     model: nn.Module
     train_step: Callable[[TrainState, Batch], tuple[TrainState, dict]]
-    evaluate: Callable[[dict, Source], Evaluation]
+    evaluate: Callable[..., Evaluation]
     place: Callable[..., Batch]
     agree: Callable[..., tuple[int, ...]]
     fresh_state: Callable[[], TrainState]
@@ -111,7 +111,8 @@ def run(
         overwrite: remove the run that is there.
         quiet: print nothing.
         mode: how it lies on the devices, of `parallel.MODES`; a run may be continued in another.
-        patience: of several processes, seconds without a step after which each of them ends.
+        patience: of several processes, seconds without a step, or an evaluated batch, after which
+            each of them ends; the compilation of the first step has as many to itself.
 
     Returns:
         The result. A process that has lost another of the run does not return, but ends; see
@@ -201,15 +202,25 @@ def _run_in(
                     journal.begin_stage(phase.name)
                     state = phase.begin(state)
                 remaining = range(int(state.step), phase.last)
-                made = _batches(recipe, engine, source, remaining, progressed)
-                with closing(made) as batches:
+                with closing(_batches(recipe, engine, source, remaining)) as batches:
                     state = _train(
-                        recipe, engine, phase, state, batches, journal, checkpoints, request
+                        recipe,
+                        engine,
+                        phase,
+                        state,
+                        batches,
+                        journal,
+                        checkpoints,
+                        request,
+                        progressed,
                     )
-        best = journal.progress.best_step
-        if best is not None and best != int(state.step):
-            checkpoints.wait()
+        best, last = journal.progress.best_step, int(state.step)
+        checkpoints.wait()
+        if best is not None and best != last:
             state, _ = checkpoints.restore(best, engine.state_like(best))
+        # One that came when no more steps did; from here on signals have their usual effect.
+        if cause := processes.highest(request.cause or 0):
+            raise Interrupted(Signals(cause), last, workdir)
     return _conclude(recipe, engine, state, journal, reporter, workdir)
 
 
@@ -315,11 +326,7 @@ def _brought_near(source: Source) -> Source:
 
 
 def _batches(
-    recipe: Recipe,
-    engine: Engine,
-    source: Source,
-    steps: range,
-    progressed: Callable[[], None],
+    recipe: Recipe, engine: Engine, source: Source, steps: range
 ) -> Iterator[tuple[int, Batch]]:
     """Make this process's part of the batches of steps, ahead of them: those of a dispatch at once.
 
@@ -332,9 +339,7 @@ def _batches(
     def make(steps: range) -> tuple[int, Batch]:
         return steps.stop, engine.place(read(steps), axis=1)
 
-    for step, batches in prefetched(make, _dispatches(recipe, steps)):
-        progressed()
-        yield step, batches
+    yield from prefetched(make, _dispatches(recipe, steps))
 
 
 def _dispatches(recipe: Recipe, steps: range) -> Iterator[range]:
@@ -357,6 +362,7 @@ def _train(
     journal: Journal,
     checkpoints: Checkpoints,
     request: Request,
+    progressed: Callable[[], None],
 ) -> TrainState:
     """Take the remaining steps of a phase, dispatch by dispatch."""
     data, batch_size = recipe.data, recipe.batch_size
@@ -364,16 +370,18 @@ def _train(
     patience, saved = 60 * (recipe.checkpoint_minutes or math.inf), time.monotonic()
 
     for step, batches in dispatched:
+        progressed()
         if journal.progress.stopping.stop:
             break
         state, step_metrics = phase.train_steps(state, batches)
+        progressed()
         journal.note(step, step_metrics)
 
         ends_epoch = epochs_after(step) > epochs_after(step - 1)
         cause, overdue = engine.agree(request.cause or 0, time.monotonic() - saved >= patience)
         if ends_epoch:
             validation = (
-                engine.evaluate(state.averaged_variables, data.validation)
+                engine.evaluate(state.averaged_variables, data.validation, progressed=progressed)
                 if data.validation
                 else None
             )

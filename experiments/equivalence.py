@@ -93,6 +93,7 @@ def losses_of(mode: str, *, steps: int) -> dict[str, np.ndarray]:
         optimizer=partial(optim.sgd, momentum=0.9),
         schedule=partial(schedules.constant, learning_rate=0.01),
         augment=(augment.random_flip, partial(augment.shifted_crop, padding=1)),
+        mix=augment.cutmix,
         normalization=channel_statistics(digits.train),
         batch_size=BATCH_SIZE,
     )

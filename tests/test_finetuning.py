@@ -85,6 +85,15 @@ def test_choices_follow_from_their_number(images, accelerated, expected, weights
     assert choose(found, replace(large, any_size=False))["image_size"].value == 224
 
 
+def test_photographs_that_are_all_broken_are_told(tmp_path, weights):
+    for name in ("bright", "dark"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(b"no image")
+    words = r"`data` \(=.*\) has no training image that can be used: `cnn-jax data` says why"
+    with pytest.raises(InputError, match=words):
+        choose(inspect_data(tmp_path), starting_point(weights, "resnet20_cifar"))
+
+
 def test_a_transformer_takes_but_one_size(tmp_path):
     path = tmp_path / "none.safetensors"
     path.touch()

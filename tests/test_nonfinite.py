@@ -10,9 +10,12 @@ import numpy as np
 import optax
 import pytest
 
-from cnn_jax import optim, rundir, schedules
+from cnn_jax import optim, rundir, schedules, train
+from cnn_jax.data.batches import batch_positions
 from cnn_jax.errors import InputError
+from cnn_jax.evaluate import evaluate
 from cnn_jax.journal import Diverged
+from cnn_jax.many import run_many
 from cnn_jax.recipe import check
 from cnn_jax.steps import make_train_step, skipping_nonfinite, to_float
 from cnn_jax.train import run
@@ -36,6 +39,13 @@ def poisoned(recipe):
         schedule=partial(schedules.constant, learning_rate=0.1),
         log_every=1,
     )
+
+
+def shown_at(recipe, seed, *, image):
+    """The steps, from 1, of a run of 12 that see an image."""
+    options = {"batch_size": recipe.batch_size, "size": len(recipe.data.train)}
+    batches = [batch_positions(seed, step, **options)[0] for step in range(12)]
+    return [step for step, ids in enumerate(batches, 1) if image in ids]
 
 
 @pytest.mark.parametrize("broken", ["loss", "gradient"])
@@ -81,6 +91,34 @@ def test_the_next_one_ends_the_run(poisoned, tmp_path):
     words = r"the loss of step \d+ is nan, from the training images at 5 after 1 steps were skipped"
     with pytest.raises(Diverged, match=words):
         run(replace(poisoned, skip_nonfinite=1), tmp_path / "run", quiet=True)
+
+
+def test_of_many_runs_each_leaves_out_as_many(poisoned, tmp_path):
+    poisoned = replace(poisoned, skip_nonfinite=2, data=replace(poisoned.data, validation=None))
+    steps = {seed: shown_at(poisoned, seed, image=5) for seed in range(20)}
+    thrice = next(seed for seed, at in steps.items() if len(at) == 3)
+    sound, diverged = run_many(poisoned, seeds=[0, thrice]).runs
+    assert len(steps[0]) == 2 and sound.diverged is None
+    assert diverged.diverged == steps[thrice][2]
+    alone = run(poisoned, tmp_path / "run", quiet=True)
+    assert sound.test.correct == alone.test.tally.correct
+    assert sound.test.mean_loss == pytest.approx(alone.test.tally.mean_loss, rel=1e-4)
+
+
+def test_an_epoch_whose_validation_loss_is_nan_is_not_the_best(recipe, tmp_path, monkeypatch):
+    evaluated = []
+
+    def first_is_nan(*arguments, **options):
+        found = evaluate(*arguments, **options)
+        evaluated.append(found)
+        if len(evaluated) == 1:
+            found = replace(found, tally=replace(found.tally, loss=np.nan))
+        return found
+
+    monkeypatch.setattr(train, "evaluate", first_is_nan)
+    result = run(replace(recipe, monitor="validation_loss"), tmp_path / "run", quiet=True)
+    assert result.figures["step"] == 12
+    assert result.figures["best"] == pytest.approx(evaluated[1].tally.mean_loss)
 
 
 def test_less_than_none_is_told(recipe):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cnn_jax.errors import InputError
-from cnn_jax.plateau import Plateau, Stopping, lower_on_plateau, stop_early
+from cnn_jax.plateau import Plateau, Stopping, keeps_best, lower_on_plateau, stop_early
 
 
 def noisy_losses(count=200, *, seed=0):
@@ -97,6 +97,17 @@ def test_records_come_back_from_a_file_and_go_on_as_if_nothing_had_happened():
         )
         assert resumed == whole
     assert 0 < whole[0].scale < 1
+
+
+@pytest.mark.parametrize(("mode", "kept"), [("min", [1, 4, 5]), ("max", [1, 2])])
+def test_the_best_is_the_latest_of_equals_and_never_nan(mode, kept):
+    found, best = [], None
+    for step, value in enumerate([np.nan, 2.0, 3.0, np.nan, 1.0, 1.0, 2.0]):
+        if keeps_best(value, best, mode=mode):
+            found, best = [*found, step], value
+    assert found == kept
+    # What was saved by a run whose first value was NaN.
+    assert keeps_best(1.0, np.nan, mode=mode)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from cnn_jax.parameter_rules import Rule, by_path
 from cnn_jax.plateau import lower_on_plateau, stop_early
 from cnn_jax.precision import TYPES, dynamic_loss_scale, with_precision
 from cnn_jax.state import init_state
-from cnn_jax.steps import make_train_step, normalize, to_float
+from cnn_jax.steps import make_train_step, normalize, skipping_nonfinite, to_float
 from cnn_jax.train import run
 from tests.conftest import scans
 from tests.test_steps import MODEL, batch_of, state_of
@@ -210,20 +210,78 @@ def test_float16_recovers_from_an_overflow():
     assert np.isfinite(state.params["Dense_0"]["kernel"]).all()
 
 
-def test_an_overflow_at_the_lowest_scale_is_divergence():
+def test_an_overflow_that_is_excused_is_none_of_the_steps_to_skip():
     model, tx = LargeGradient(), optax.sgd(1e-3)
+    scale = dynamic_loss_scale(initial=2.0**24)
+    state = init_state(model, tx, jax.random.key(0), image_shape=(8, 8, 1), loss_scale=scale)
+    step = jax.jit(skipping_nonfinite(make_train_step(model, tx)))
+    after, told = step(state, batch_of(12))
+    assert not np.isfinite(told["gradient_norm"])
+    assert told["count"] == 0
+    assert not told["skipped"]
+    assert told["loss_scale"] == after.loss_scale.scale == 2.0**23
+
+
+class Constant(nn.Module):
+    """Answers three parameters, in float16, whatever it sees."""
+
+    @nn.compact
+    def __call__(self, images, *, train=False):
+        logits = self.param("logits", nn.initializers.constant(0.01), (3,))
+        return jnp.tile(logits.astype(jnp.float16), (len(images), 1))
+
+
+@pytest.mark.parametrize(
+    ("factor", "scale", "overflows"),
+    [
+        (1e-7, 2.0**16, False),  # too small for float16 unless scaled
+        (1.0, 2.0**20, True),  # too large further up alone, where it is a hundred times as large
+    ],
+)
+def test_float16_scales_the_gradient_further_up_as_well(factor, scale, overflows):
+    """Of SAM, at a loss whose gradient is `2 * factor * logits`."""
+
+    def loss(logits, labels):
+        return factor * jnp.square(logits.astype(jnp.float32)).sum(-1)
+
+    tx = gradients.sam(0.1 / factor, optimizer=optax.sgd, radius=1.0)
     state = init_state(
-        model,
-        tx,
-        jax.random.key(0),
-        image_shape=(8, 8, 1),
-        loss_scale=dynamic_loss_scale(initial=1.0),
-    )
-    batch = batch_of(12)
-    batch["image"] = np.full((12, 8, 8, 1), np.nan, np.float32)
-    _, told = make_train_step(model, tx)(state, batch)
+        Constant(), tx, jax.random.key(0), image_shape=(8, 8, 1),
+        loss_scale=dynamic_loss_scale(initial=scale),
+    )  # fmt: skip
+    after, told = jax.jit(make_train_step(Constant(), tx, loss=loss))(state, batch_of(12))
+    assert np.isfinite(told["gradient_norm"])
+    assert told["count"] == (0 if overflows else 12)
+    assert after.loss_scale.scale == told["loss_scale"] == (scale / 2 if overflows else scale)
+    expected = 0.01 if overflows else 0.01 - 0.2 * (0.01 + 1 / np.sqrt(3))
+    np.testing.assert_allclose(after.params["logits"], [expected] * 3, rtol=2e-3)
+
+
+@pytest.mark.parametrize("broken", ["loss", "gradient"])
+def test_an_overflow_at_the_lowest_scale_is_divergence(broken):
+    """Of the gradient alone too, by the slope of a root at 0."""
+
+    def loss(logits, labels):
+        each = losses.cross_entropy(logits, labels)
+        return each * jnp.nan if broken == "loss" else each + jnp.sqrt(logits - logits).sum(-1)
+
+    model, tx = LargeGradient(), optax.sgd(1e-3)
+    scale = dynamic_loss_scale(initial=1.0)
+    state = init_state(model, tx, jax.random.key(0), image_shape=(8, 8, 1), loss_scale=scale)
+    after, told = make_train_step(model, tx, loss=loss)(state, batch_of(12))
     assert told["count"] == 12
     assert np.isnan(told["loss"])
+    assert told["finite"].all() == (broken == "gradient")
+    ALL_EQUAL(after.params, state.params)
+
+
+def test_a_run_ends_where_its_gradient_overflows_at_the_lowest_scale(recipe, tmp_path):
+    def loss(logits, labels):
+        return losses.cross_entropy(logits, labels) + jnp.sqrt(logits - logits).sum(-1)
+
+    recipe = replace(recipe, precision="float16", loss=loss, epochs=4)
+    with pytest.raises(Diverged, match=r"^the gradient of step 17 is not finite; the check"):
+        run(recipe, tmp_path / "run", quiet=True)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

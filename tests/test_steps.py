@@ -12,7 +12,7 @@ import pytest
 
 from cnn_jax import augment, layers, models
 from cnn_jax.state import init_state
-from cnn_jax.steps import make_eval_step, make_train_step, normalize, to_float
+from cnn_jax.steps import make_eval_step, make_train_step, normalize, shown, to_float
 from tests.conftest import scans
 
 MODEL = models.create_model("mlp", num_classes=3, widths=(8,))
@@ -173,6 +173,19 @@ def test_the_batch_is_mixed_after_augmentation_with_a_key_for_each_step():
     step(state, batch)
     step(state.replace(step=jnp.int32(1)), batch)
     assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize(("mixer", "axis"), [(augment.mixup, "replica"), (augment.cutmix, "data")])
+def test_devices_mix_what_one_would(mixer, axis):
+    """Each image with the one before it in the whole batch, at the share drawn for it there."""
+    batch = {name: batch_of(6)[name] for name in ("image", "label")}
+    batch["label"] = np.eye(3, dtype=np.float32)[batch["label"]]
+    mixed = partial(shown, jax.random.key(0), 5, mix=mixer)
+    apart = jax.tree.map(lambda array: array.reshape(3, 2, *array.shape[1:]), batch)
+    images, labels = jax.jit(jax.vmap(mixed, axis_name=axis))(apart)
+    expected_images, expected_labels = jax.jit(mixed)(batch)
+    np.testing.assert_allclose(images.reshape(6, 8, 8, 1), expected_images, atol=1e-6)
+    np.testing.assert_allclose(labels.reshape(6, 3), expected_labels, atol=1e-6)
 
 
 def test_augment_is_traced_into_the_step():

@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -14,6 +15,7 @@ import pytest
 from cnn_jax import augment, data, journal, models, rundir, schedules, train
 from cnn_jax.checkpoints import Checkpoints
 from cnn_jax.errors import InputError
+from cnn_jax.evaluate import evaluate
 from cnn_jax.interrupts import Interrupted
 from cnn_jax.journal import Diverged
 from cnn_jax.train import run
@@ -174,6 +176,44 @@ def test_stopping_in_mid_epoch_and_resuming_changes_nothing(recipe, tmp_path, mo
         for name in ("straight", "resumed")
     ]
     assert figures[0] == figures[1]
+
+
+def test_a_signal_after_the_last_step_ends_the_run_too(recipe, tmp_path, monkeypatch):
+    def evaluate_and_signal(*arguments, **options):
+        evaluated.append(evaluate(*arguments, **options))
+        if len(evaluated) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return evaluated[-1]
+
+    evaluated = []
+    monkeypatch.setattr(train, "evaluate", evaluate_and_signal)
+    with pytest.raises(Interrupted, match="stopped by SIGINT; step 12 is saved in"):
+        run(recipe, tmp_path / "run", quiet=True)
+    assert len(evaluated) == 2  # the validations of both epochs
+    result = run(recipe, tmp_path / "run", resume=True, quiet=True)
+    assert result.figures["total_steps"] == 12
+
+
+def test_each_step_and_each_batch_of_a_validation_is_progress(recipe, tmp_path, monkeypatch):
+    """By which several processes know that none of them stands still."""
+    events = []
+
+    @contextmanager
+    def watched(*, patience):
+        yield lambda: events.append("progress")
+
+    def evaluate_and_tell(*arguments, **options):
+        events.append("evaluation")
+        found = evaluate(*arguments, **options)
+        events.append("end")
+        return found
+
+    monkeypatch.setattr(train.processes, "ended_together", watched)
+    monkeypatch.setattr(train, "evaluate", evaluate_and_tell)
+    run(recipe, tmp_path / "run", quiet=True)
+    before, during, *_ = "".join(event[0] for event in events).split("e")
+    assert len(before) == 12  # of six steps: when a batch is there, and when its step is under way
+    assert len(during) == 2  # of ten images in batches of eight
 
 
 def test_a_finished_run_can_be_resumed_without_harm(recipe, tmp_path):

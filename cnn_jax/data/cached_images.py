@@ -9,7 +9,8 @@ import numpy as np
 
 from cnn_jax.data.blocks import checksums_of
 from cnn_jax.data.cache import VERIFIED_AT_ONCE, Index
-from cnn_jax.data.source import digest_arrays
+from cnn_jax.data.decoding import Framing
+from cnn_jax.data.source import digest_files
 from cnn_jax.errors import InputError
 
 # What has been read stays mapped, and counts as memory of this process, though the kernel can take
@@ -24,15 +25,17 @@ class CachedImages:
 
     Attributes:
         mapping: the pixels.
-        index: shape and checksums.
+        index: shape and digests.
         labels: int32 [N] or [N, K].
         paths: of the files that the images were.
+        framing: how they were brought to their size, where that is laid down.
     """
 
     mapping: mmap.mmap
     index: Index
     labels: np.ndarray
     paths: tuple[str, ...]
+    framing: Framing | None = None
     _pixels: np.ndarray = field(init=False, repr=False)
     _unverified: np.ndarray | None = field(init=False, repr=False)
     _looked: float = field(init=False, default=0.0, repr=False)
@@ -53,8 +56,14 @@ class CachedImages:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Digest of the checksums of the images, their shape, and the labels."""
-        return digest_arrays(self.index.checksums, np.array(self.image_shape), self.labels)
+        """Digest of the files, how they were decoded, and the labels: as of `StreamedImages`."""
+        return digest_files(
+            self.index.contents,
+            self.labels,
+            image_shape=self.image_shape,
+            resized=self.index.resized,
+            framing=self.framing,
+        )
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         """Read the images at `indices` [B]: uint8 [B, H, W, C].

@@ -26,7 +26,8 @@ def list_csv(path: Path) -> Listing:
         path: of the image, from the CSV file's own folder.
         label: its class. Or `labels`: its classes, with ";" between, or none. Or a column for each
             class, with 0 or 1.
-        group: optional; what must not be parted by a split, such as a patient.
+        group: optional; what must not be parted by a split, such as a patient. Where it is empty,
+            the image is a group by itself.
         split: optional; train, validation (val, valid) or test.
 
     Args:
@@ -45,6 +46,8 @@ def list_csv(path: Path) -> Listing:
     splits = np.array([_split(path, row) for row in kept], np.uint8)
     if not kept or not (splits == 0).any():
         raise InputError(f"`data` (={path}) lists no training images that are there: {_FORM}")
+    if "group" in columns:
+        kept = [{**row, "group": row["group"] or row["path"]} for row in kept]
     _check_groups(path, kept, splits)
     keys = [row["path"] for row in kept]
     order = sorted(

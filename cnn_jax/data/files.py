@@ -148,7 +148,7 @@ def _open(
                 share=share,
                 framing=framing,
             )
-            images = CachedImages(mapping, index, listing.labels, listing.paths)
+            images = CachedImages(mapping, index, listing.labels, listing.paths, framing)
             return images, index.contents, index.problems
         except TooLarge as error:
             say(f"{error}: so they are decoded whenever they are read")

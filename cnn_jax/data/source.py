@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from cnn_jax.data.decoding import Framing
 from cnn_jax.data.tree import Fault
 from cnn_jax.errors import InputError
 
@@ -17,7 +18,7 @@ class Source(Protocol):
     Attributes:
         labels: int32 [N].
         image_shape: (H, W, C) of every image.
-        fingerprint: digest of the contents; equal for equal images and labels.
+        fingerprint: digest of the contents; equal for equal arrays, or files, and labels.
     """
 
     labels: np.ndarray
@@ -251,6 +252,37 @@ def _check_float_pixels(images: np.ndarray, name: str) -> None:
             f"images of {name} are floating point from {low:.4g} to {high:.4g}: they must lie in "
             "0 to 1, so divide them (by 255, say) or store uint8"
         )
+
+
+def digest_files(
+    contents: np.ndarray,
+    labels: np.ndarray,
+    *,
+    image_shape: tuple[int, int, int],
+    resized: bool,
+    framing: Framing | None = None,
+) -> str:
+    """Digest labelled image files and how they are decoded, be it once or at every reading.
+
+    Args:
+        contents: uint64 [N], digests of the files.
+        labels: int32 [N] or [N, K].
+        image_shape: (H, W, C) that they are decoded to.
+        resized: whether they are brought to that size; else they have it.
+        framing: how, where that is laid down.
+
+    Returns:
+        The digest, in hexadecimal.
+
+    >>> files, labels, shape = np.arange(2, dtype=np.uint64), np.zeros(2, np.int32), (8, 8, 3)
+    >>> cut, whole = (
+    ...     digest_files(files, labels, image_shape=shape, resized=each) for each in (True, False)
+    ... )
+    >>> cut == whole
+    False
+    """
+    how = [] if framing is None else [np.array(repr(framing))]
+    return digest_arrays(contents, np.array([*image_shape, resized]), labels, *how)
 
 
 def digest_arrays(*arrays: np.ndarray) -> str:

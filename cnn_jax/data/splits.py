@@ -67,8 +67,9 @@ def hold_out_by_name(
     lies below it is held out: so adding files moves none that was there from one part to the
     other, and each class is held out in this proportion but for chance (5,000 images, 0.1: 500
     +- 21). Only a class that would be missing in one part gets its nearest name there. With a
-    number as `size`, the lowest names of each class are held out, exactly in proportion; adding
-    files may then move some across. One name, or group, is always on one side.
+    number as `size`, the lowest names of each class are held out, exactly in proportion, but never
+    the last of a class; adding files may then move some across. One name, or group, is always on
+    one side.
 
     Args:
         source: what is split; its labels may be [N] or, zeros and ones, [N, K].
@@ -82,7 +83,8 @@ def hold_out_by_name(
         The rest and the held-out part, each in the order of the source.
 
     Raises:
-        InputError: the size is out of range, or leaves a part empty.
+        InputError: the size is out of range, leaves a part empty, or leaves a class with no image
+            that is not held out.
 
     >>> from cnn_jax.data.source import ArraySource
     >>> source = ArraySource(np.zeros((8, 2, 2, 1), np.uint8), np.repeat([0, 1], 4))
@@ -101,6 +103,11 @@ def hold_out_by_name(
     exact = size >= 1 and len(unique) == total and source.labels.ndim == 1
     classes = list(_positions_by_class(source.labels))
     if exact:
+        if size > total - len(classes):
+            raise InputError(
+                f"`{argument}` (={size}) of {total} images would leave a class with none to train "
+                f"on: hold out {total - len(classes)} at most"
+            )
         held = np.zeros(total, bool)
         for positions, count in zip(classes, _shares(classes, int(size)), strict=True):
             held[group[positions[np.argsort(height[group[positions]])[:count]]]] = True
@@ -168,10 +175,12 @@ def _positions_by_class(labels: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _shares(classes: list[np.ndarray], count: int) -> np.ndarray:
-    """Share a number out in proportion to the classes, the largest remainders first."""
+    """Share a number out in proportion, the largest remainders first, the last of none."""
     sizes = np.array([len(positions) for positions in classes])
     exact = sizes * count / sizes.sum()
     shares = np.floor(exact).astype(int)
-    order = np.argsort(shares - exact, kind="stable")
-    shares[order[: count - shares.sum()]] += 1
+    while missing := count - shares.sum():
+        order = np.argsort(shares - exact, kind="stable")
+        room = order[shares[order] < sizes[order] - 1]
+        shares[room[:missing]] += 1
     return shares

@@ -9,7 +9,7 @@ import numpy as np
 from cnn_jax.data.blocks import decode_to
 from cnn_jax.data.decoding import Framing, explain
 from cnn_jax.data.listing import Listing
-from cnn_jax.data.source import digest_arrays
+from cnn_jax.data.source import digest_files
 from cnn_jax.data.tree import reader
 from cnn_jax.data.workers import cores
 from cnn_jax.errors import InputError
@@ -51,10 +51,14 @@ class StreamedImages:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Digest of the files, the shape, how it is brought about, and the labels."""
-        shape = np.array([*self.image_shape, self.resized])
-        framing = [] if self.framing is None else [np.array(repr(self.framing))]
-        return digest_arrays(self.contents, shape, self.labels, *framing)
+        """Digest of the files, how they are decoded, and the labels: as of `CachedImages`."""
+        return digest_files(
+            self.contents,
+            self.labels,
+            image_shape=self.image_shape,
+            resized=self.resized,
+            framing=self.framing,
+        )
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         """Read the images at `indices` [B]: uint8 [B, H, W, C].

@@ -49,6 +49,7 @@ def evaluate(
     batch_size: int,
     place: Callable[[Batch], Batch] = lambda batch: batch,
     part: tuple[int, int] = (0, 1),
+    progressed: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Evaluate a network on a source.
 
@@ -59,6 +60,7 @@ def evaluate(
         batch_size: images in a batch; a ragged last batch is filled up and masked.
         place: brings a batch, or this process's part of it, to the devices.
         part: (k, n) for the k-th of n processes that evaluate together.
+        progressed: called after each batch.
 
     Returns:
         The evaluation.
@@ -71,6 +73,7 @@ def evaluate(
     for result in _lagging(results):
         tally += Tally(float(result["loss"]), int(result["correct"]), int(result["count"]))
         logits.append(np.asarray(result["logits"], np.float32))
+        progressed()
     # What fills up the last batch comes last.
     return Evaluation(tally, np.concatenate(logits)[: len(source)])
 

@@ -60,16 +60,14 @@ def joined_over_devices(tree: Tree) -> Tree:
     return tree if axis is None else lax.all_gather(tree, axis, tiled=True)
 
 
-def own_part(array: jax.Array) -> jax.Array:
-    """Take this device's part of an array that is the same on all, [devices N, ...] -> [N, ...]."""
+def own_part(tree: Tree) -> Tree:
+    """Take this device's part of arrays that are the same on all, [devices N, ...] -> [N, ...]."""
     axis = mapped_axis()
     if axis is None:
-        return array
-    count = len(array) // lax.axis_size(axis)
-    return lax.dynamic_slice_in_dim(array, lax.axis_index(axis) * count, count)
+        return tree
 
+    def part(array: jax.Array) -> jax.Array:
+        count = len(array) // lax.axis_size(axis)
+        return lax.dynamic_slice_in_dim(array, lax.axis_index(axis) * count, count)
 
-def own_key(key: jax.Array) -> jax.Array:
-    """Give each device that is being mapped over a key of its own; without a map, the key."""
-    axis = mapped_axis()
-    return key if axis is None else jax.random.fold_in(key, lax.axis_index(axis))
+    return jax.tree.map(part, tree)

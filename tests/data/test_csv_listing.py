@@ -53,6 +53,19 @@ def test_splits_and_groups(write):
     assert listing.groups == ("carl", "carl", "anna", "ben")
 
 
+def test_images_without_a_group_belong_to_none(write):
+    listing = list_csv(
+        write(
+            "path,label,group,split",
+            "a/0000.png,x,,train",
+            "a/0001.png,x,,test",
+            "a/0002.png,y,carl,train",
+            "a/0003.png,y, ,train",
+        )
+    )
+    assert listing.groups == ("a/0000.png", "carl", "a/0003.png", "a/0001.png")
+
+
 @pytest.mark.parametrize(
     "lines",
     [

@@ -64,12 +64,15 @@ def test_every_preparation_has_a_cache_and_a_fingerprint_of_its_own(photographs,
         {"preprocessing": replace(WEIGHTS, interpolation="nearest")},
         {"preprocessing": replace(WEIGHTS, size=(32, 32))},
     ]
-    for stream in (False, True):
-        prints = {
+    cached, streamed = (
+        [
             data.load(photographs, validation=0, stream=stream, **way).train.fingerprint
             for way in ways
-        }
-        assert len(prints) == len(ways)
+        ]
+        for stream in (False, True)
+    )
+    assert len(set(cached)) == len(ways)
+    assert streamed == cached
     caches = [path for path in cache_folder.iterdir() if path.is_dir()]
     assert len(caches) == len(ways)
     again = data.load(photographs, validation=0, stream=False, preprocessing=WEIGHTS)

@@ -139,6 +139,29 @@ def test_a_number_is_held_out_exactly_and_in_proportion():
     assert sorted(np.bincount(held.labels)) == [1, 2, 2]
 
 
+@pytest.mark.parametrize(
+    ("counts", "count", "expected"),
+    [
+        ([30, 30, 1], 31, [31, 0]),  # the third's remainder is the largest, and it has one image
+        ([5, 1, 1, 1, 1], 4, [4, 0]),
+        ([9, 2, 2], 10, [8, 2]),
+    ],
+)
+def test_a_number_never_takes_the_last_of_a_class(counts, count, expected):
+    source, names = named(counts)
+    rest, held = data.hold_out_by_name(source, names, count, seed=0)
+    assert set(rest.labels) == set(range(len(counts)))
+    large = np.isin(held.labels, np.flatnonzero(np.array(counts) == max(counts)))
+    assert [large.sum(), (~large).sum()] == expected
+
+
+def test_a_number_that_would_take_a_whole_class_is_told():
+    source, names = named([3, 1])
+    words = r"`validation` \(=3\) of 4 images would leave a class .*: hold out 2 at most"
+    with pytest.raises(InputError, match=words):
+        data.hold_out_by_name(source, names, 3, seed=0)
+
+
 @pytest.mark.parametrize("size", [0.3, 60])
 def test_no_group_is_on_both_sides(size):
     source = labelled([100, 100])
