@@ -265,8 +265,9 @@ def finetuning_recipe(
         start: the network to begin with.
         strategy: of `STRATEGIES`. "fine_tuning" trains the head alone in the first quarter of the
             epochs.
-        epochs: in all; "gradual_unfreezing" shares them evenly among its stages, and unfreezes no
-            more groups than there are epochs.
+        epochs: in all; "gradual_unfreezing" shares them evenly among its stages, the last ones
+            getting one more where they do not divide, and unfreezes no more groups than there are
+            epochs.
         batch_size: images in a batch.
         balance: whether to weigh the classes, the rare ones more.
         statistics: of `transfer.Stage`, for every stage.
@@ -324,7 +325,11 @@ def _stages(
     if strategy == "gradual_unfreezing":
         every = transfer.gradual_unfreezing(model, 1, image_shape=shape)
         kept = every[: max(epochs, 1)]
-        return tuple(replace(stage, epochs=max(epochs // len(kept), 1)) for stage in kept)
+        each, more = divmod(max(epochs, 1), len(kept))
+        return tuple(
+            replace(stage, epochs=each + (number > len(kept) - more))
+            for number, stage in enumerate(kept, start=1)
+        )
     first = min(max(epochs // 4, 1), epochs - 1)
     all_of_it = transfer.fine_tuning(model, epochs - first, image_shape=shape)
     return (*transfer.feature_extraction(first), *all_of_it) if first else all_of_it

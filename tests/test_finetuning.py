@@ -121,6 +121,15 @@ def test_the_recipe_of_a_strategy(strategy, tmp_path, weights):
     assert describe(again) == describe(recipe)
 
 
+@pytest.mark.parametrize(("epochs", "expected"), [(3, [1, 1, 1]), (12, [2, 2, 2, 3, 3])])
+def test_gradual_unfreezing_takes_all_the_epochs(epochs, expected, tmp_path, weights):
+    start = starting_point(weights, "resnet20_cifar")
+    data = load_data(photographs(tmp_path / "data"), preprocessing=at_size(start, 32))
+    recipe = finetuning_recipe(data, start, strategy="gradual_unfreezing", epochs=epochs)
+    assert [stage.epochs for stage in recipe.stages] == expected
+    assert recipe.epochs == epochs
+
+
 def test_rare_classes_weigh_more(tmp_path, weights):
     start = starting_point(weights, "resnet20_cifar")
     folder = photographs(tmp_path / "data", counts=(40, 20))
