@@ -27,12 +27,8 @@ from cnn_jax.models.heads import replace_head
 from cnn_jax.plateau import stop_early
 from cnn_jax.recipe import Recipe, staged
 from cnn_jax.weights import load_weights
-from cnn_jax.weights.pretrained import (
-    PRETRAINED,
-    Preprocessing,
-    default_preprocessing,
-    pretrained_file,
-)
+from cnn_jax.weights.fitting import fitting_model, fitting_preprocessing
+from cnn_jax.weights.pretrained import PRETRAINED, Preprocessing, pretrained_file
 from cnn_jax.weights.shapes import variable_shapes
 
 STRATEGIES = ("fine_tuning", "feature_extraction", "gradual_unfreezing", "layer_wise_decay")
@@ -80,19 +76,29 @@ class Choice:
     reason: str
 
 
-def starting_point(weights: str | Path, model: str | None = None) -> Start:
+def starting_point(
+    weights: str | Path,
+    model: str | None = None,
+    *,
+    preprocessing: Mapping[str, Any] | None = None,
+    **fields,
+) -> Start:
     """Find weights, and how photographs are prepared for them.
 
     Args:
         weights: one of `PRETRAINED`, a run directory, a file, or "hf:OWNER/REPO".
         model: what a file's weights are of.
+        preprocessing: fields of `Preprocessing` that are known of a file; None for
+            `fitting_preprocessing`.
+        **fields: of a file's model, such as `bn_epsilon`; by default as `fitting_model` has them.
 
     Returns:
-        Where to begin; the weights of a file are read when the network is made.
+        Where to begin; the weights of a file are loaded when the network is made.
 
     Raises:
         InputError: the weights are not there, or it must or must not be said what they are of.
     """
+    given = {**(preprocessing or {}), **fields}
     weights = str(weights)
     of_file = weights not in PRETRAINED and not Path(weights).is_dir()
     if of_file and model is None:
@@ -111,18 +117,28 @@ def starting_point(weights: str | Path, model: str | None = None) -> Start:
             f"`model` (={model}) goes with a file: {weights} says itself what it is, so leave it "
             "out"
         )
+    for field, value in given.items():
+        if not of_file:
+            raise InputError(
+                f"`{field}` (={value}) goes with a file: {weights} says it itself, so leave it out"
+            )
     if not of_file and weights not in PRETRAINED:
         return _of_run(Path(weights))
-    name, source = (model, weights) if of_file else (weights, pretrained_file(weights))
-    created = models.create_model(name)
-    preprocessing = default_preprocessing(name, created)
+    if of_file:
+        name, source = model, weights
+        created = fitting_model(name, source, **fields)
+    else:
+        name, source = weights, pretrained_file(weights)
+        created = models.create_model(name)
+    prepared = fitting_preprocessing(name, source, created, **(preprocessing or {}))
+    created = created.clone(in_channels=prepared.channels)
 
     def network(classes: int, size: tuple[int, int], key: jax.Array):
-        made = models.create_model(name, num_classes=classes).clone(image_size=size[0])
-        shape = (*size, preprocessing.channels)
+        made = created.clone(num_classes=classes, image_size=size[0])
+        shape = (*size, prepared.channels)
         return made, load_weights(made, source, new_head=key, image_shape=shape)
 
-    return Start(name, preprocessing, network, _takes_any_size(created, preprocessing))
+    return Start(name, prepared, network, _takes_any_size(created, prepared))
 
 
 def _of_run(workdir: Path) -> Start:

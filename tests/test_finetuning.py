@@ -20,6 +20,7 @@ from cnn_jax.finetune_command import STRATEGIES as OFFERED
 from cnn_jax.finetuning import STRATEGIES, at_size, choose, finetuning_recipe, starting_point
 from cnn_jax.recipe import check, describe
 from cnn_jax.steps import normalize, to_float
+from cnn_jax.weights.pretrained import Preprocessing
 
 
 def photographs(folder, *, counts=(30, 30), size=(40, 48), seed=0):
@@ -85,11 +86,18 @@ def test_choices_follow_from_their_number(images, accelerated, expected, weights
     assert choose(found, replace(large, any_size=False))["image_size"].value == 224
 
 
-def test_a_transformer_takes_but_one_size(tmp_path):
-    path = tmp_path / "none.safetensors"
-    path.touch()
-    assert not starting_point(path, "vit_tiny_patch16").any_size
-    assert starting_point(path, "mobilenet_v2").any_size
+def test_what_is_known_of_a_file_goes_first(weights, tmp_path):
+    grey = {"mean": (0.5,), "std": (0.25,)}
+    start = starting_point(weights, "resnet20_cifar", preprocessing=grey)
+    assert start.preprocessing == Preprocessing((32, 32), 1.0, **grey)
+    model, variables = start.network(2, (32, 32), jax.random.key(0))
+    assert variables["params"]["conv1"]["kernel"].shape == (3, 3, 1, 16) and model.in_channels == 1
+    with pytest.raises(InputError, match=r"`mean` \(=\(0.5,\)\) goes with a file: efficientnet_li"):
+        starting_point("efficientnet_lite0", preprocessing=grey)
+    with pytest.raises(
+        InputError, match=r"`bn_epsilon` \(=1\) goes with a file: .* says it itself"
+    ):
+        starting_point(tmp_path, bn_epsilon=1)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -146,11 +154,14 @@ def test_from_a_folder_to_a_prediction_elsewhere(tmp_path, weights):
     """The command, the plan, the run directory in another place, the photographs gone."""
     folder, run = photographs(tmp_path / "data"), tmp_path / "run"
     source = ["--data", str(folder), "--weights", str(weights), "--model", "resnet20_cifar"]
+    source += ["--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25"]
     options = ["--epochs", "4", "--batch-size", "8", "--learning-rate", "0.1"]
     done = CliRunner().invoke(cli.cnn_jax, ["finetune", *source, *options, "--workdir", str(run)])
     assert done.exit_code == 0, done.output + repr(done.exception)
     assert re.search(r"--epochs +│ 4 +│ as you say", done.output)
     assert re.search(r"--flip +│ yes +│ a photograph is one mirrored", done.output)
+    prepared = "32x32, crop 1, bicubic, mean 0.5, 0.5, 0.5, std 0.25, 0.25, 0.25"
+    assert f"images: {prepared}\n" in done.output
     assert f"cnn-jax predict {run} PHOTOGRAPH..." in done.output
     rows = list(csv.DictReader((run / "stages.csv").read_text().splitlines()))
     assert next(row["stage"] for row in rows if row["stage"]) == "feature extraction"
@@ -171,6 +182,7 @@ def test_from_a_folder_to_a_prediction_elsewhere(tmp_path, weights):
     from cnn_jax.predict import classifier_of_run
 
     classifier = classifier_of_run(tmp_path / "elsewhere")
+    assert str(classifier.preprocessing) == prepared
     with Image.open(photograph) as opened:
         pixels = np.asarray(opened.resize((38, 32), Image.Resampling.BICUBIC))
     image = normalize(
@@ -198,6 +210,7 @@ def test_probe_tells_what_the_features_are_worth(tmp_path, weights):
     source = ["--data", str(folder), "--weights", str(weights), "--model", "resnet20_cifar"]
     done = CliRunner().invoke(cli.cnn_jax, ["probe", *source, "--neighbours", "3"])
     assert done.exit_code == 0, done.output + repr(done.exception)
+    assert "images: 32x32, crop 1, bicubic, mean 0.485, 0.456, 0.406, std " in done.output
     assert re.search(r"3 nearest neighbours +│ +100.00 % +│ +100.00 %", done.output)
     assert re.search(r"linear probe +│ +100.00 % +│ +100.00 %", done.output)
 
