@@ -24,6 +24,7 @@ from cnn_jax.data.inspection import Inspection
 from cnn_jax.data.statistics import Normalization
 from cnn_jax.errors import InputError, nearest
 from cnn_jax.models.heads import replace_head
+from cnn_jax.models.vit import VisionTransformer
 from cnn_jax.plateau import stop_early
 from cnn_jax.recipe import Recipe, staged
 from cnn_jax.weights import load_weights
@@ -54,7 +55,8 @@ class Start:
         preprocessing: what belongs to the weights.
         network: (classes, size, key) -> the network for images of that height and width, with a new
             head, and its variables.
-        any_size: whether the network takes images of other sizes with the same weights.
+        any_size: whether no weight is built for a size, so that one may be chosen by the images.
+            Transformers take others all the same: they resize their position embedding.
     """
 
     name: str
@@ -134,7 +136,7 @@ def starting_point(
     created = created.clone(in_channels=prepared.channels)
 
     def network(classes: int, size: tuple[int, int], key: jax.Array):
-        made = created.clone(num_classes=classes, image_size=size[0])
+        made = _for_images(created.clone(num_classes=classes), size)
         shape = (*size, prepared.channels)
         return made, load_weights(made, source, new_head=key, image_shape=shape)
 
@@ -151,9 +153,14 @@ def _of_run(workdir: Path) -> Start:
         shape = (*size, preprocessing.channels)
         made = {"num_classes": classes, "image_shape": shape}
         model, variables = replace_head(run.model, run.variables, key, **made)
-        return model.clone(image_size=size[0]), variables
+        return _for_images(model, size), variables
 
     return Start(str(workdir), preprocessing, network, _takes_any_size(run.model, preprocessing))
+
+
+def _for_images(model: nn.Module, size: tuple[int, int]) -> nn.Module:
+    """Note the size of the images, except where the position embedding is built for another."""
+    return model if isinstance(model, VisionTransformer) else model.clone(image_size=size[0])
 
 
 def _takes_any_size(model: nn.Module, preprocessing: Preprocessing) -> bool:
@@ -226,7 +233,7 @@ def choose(
 def _image_size(found: Inspection, start: Start) -> Choice:
     size = min(start.preprocessing.size)
     if not start.any_size:
-        return Choice(size, f"{start.name} takes no other")
+        return Choice(size, f"what the weights of {start.name} are built for")
     sides = [min(side) for side, count in found.sizes.items() for _ in range(count)]
     enlarged = _LARGEST_ENLARGEMENT * float(np.median(sides))
     if enlarged >= size:

@@ -18,9 +18,11 @@ from cnn_jax.data.inspection import inspect_data
 from cnn_jax.errors import InputError
 from cnn_jax.finetune_command import STRATEGIES as OFFERED
 from cnn_jax.finetuning import STRATEGIES, at_size, choose, finetuning_recipe, starting_point
+from cnn_jax.predict import classifier_from_weights
 from cnn_jax.recipe import check, describe
 from cnn_jax.steps import normalize, to_float
 from cnn_jax.weights.pretrained import Preprocessing
+from tests.weights.random_weights import random_variables
 
 
 def photographs(folder, *, counts=(30, 30), size=(40, 48), seed=0):
@@ -84,6 +86,59 @@ def test_choices_follow_from_their_number(images, accelerated, expected, weights
     # Four times 20 pixels, in steps of 32; unless the network takes but one size.
     assert chosen["image_size"].value == 96
     assert choose(found, replace(large, any_size=False))["image_size"].value == 224
+
+
+@pytest.fixture(scope="module")
+def transformer(tmp_path_factory):
+    """A transformer for images of 96, with a position embedding of 3x3; its variables; a file."""
+    path = tmp_path_factory.mktemp("transformer") / "vit.safetensors"
+    model = create_model("vit_tiny_patch32", image_size=96, num_classes=3)
+    variables = random_variables(model)
+    save_weights(variables, path)
+    return model, variables, path
+
+
+@pytest.mark.parametrize("source", ["file", "run"])
+def test_a_transformer_takes_other_sizes_and_keeps_its_position_embedding(
+    source, transformer, monkeypatch
+):
+    model, variables, path = transformer
+    if source == "run":
+        prepared = Preprocessing((96, 96))
+        run = SimpleNamespace(model=model, variables=variables, preprocessing=prepared)
+        monkeypatch.setattr("cnn_jax.trained.load_run", lambda _: run)
+        start = starting_point(path.parent)
+    else:
+        start = starting_point(path, "vit_tiny_patch32")
+    # That of the weights is the better one, if none is asked for.
+    assert start.preprocessing.size == (96, 96) and not start.any_size
+    found = SimpleNamespace(counts={"train": np.array([9, 9])}, imbalance=1.0, sizes={(9, 9): 18})
+    assert choose(found, start)["image_size"] == finetuning.Choice(
+        96, f"what the weights of {start.name} are built for"
+    )
+    made, started = start.network(2, (128, 128), jax.random.key(0))
+    there, here = (tree["params"]["pos_embed"] for tree in (variables, started))
+    np.testing.assert_array_equal(here, there)
+    images = np.zeros((1, 128, 128, 3), np.float32)
+    assert jax.eval_shape(made.apply, started, images).shape == (1, 2)
+
+
+def test_predictions_of_a_transformer_are_at_the_size_of_its_weights(transformer):
+    model, _, path = transformer
+    classifier = classifier_from_weights("vit_tiny_patch32", path, class_names=["a", "b", "c"])
+    assert classifier.preprocessing.size == (96, 96) and classifier.model == model
+    images = np.zeros((1, 96, 96, 3), np.float32)
+    assert jax.eval_shape(model.apply, classifier.variables, images).shape == (1, 3)
+
+
+def test_a_run_whose_dense_layers_are_for_one_size_takes_no_other(monkeypatch, tmp_path):
+    model = create_model("lenet5", num_classes=3)
+    prepared = Preprocessing((28, 28), mean=(0.5,), std=(0.5,))
+    run = SimpleNamespace(model=model, variables=random_variables(model), preprocessing=prepared)
+    monkeypatch.setattr("cnn_jax.trained.load_run", lambda _: run)
+    start = starting_point(tmp_path)
+    with pytest.raises(InputError, match=r"fc1/kernel of shape \(400, 120\), and the model needs"):
+        start.network(2, (32, 32), jax.random.key(0))
 
 
 def test_what_is_known_of_a_file_goes_first(weights, tmp_path):
