@@ -127,6 +127,8 @@ def test_predictions_of_a_transformer_are_at_the_size_of_its_weights(transformer
     model, _, path = transformer
     classifier = classifier_from_weights("vit_tiny_patch32", path, class_names=["a", "b", "c"])
     assert classifier.preprocessing.size == (96, 96) and classifier.model == model
+    with pytest.raises(InputError, match=r"leave its `image_size` \(=128\) as the weights have it"):
+        load_weights(model.clone(image_size=128), path)
     images = np.zeros((1, 96, 96, 3), np.float32)
     assert jax.eval_shape(model.apply, classifier.variables, images).shape == (1, 3)
 

@@ -80,8 +80,9 @@ def _fetch(repository: str, name: str) -> Path | None:
         with _quiet():
             return Path(hf_hub_download(repository, name))
     except LocalEntryNotFoundError as error:
+        what = source if name in _FILES else f"{name} of {source}"
         raise InputError(
-            f"{source} cannot be fetched and is not in the cache: connect to the network, or "
+            f"{what} cannot be fetched and is not in the cache: connect to the network, or "
             "give the path of a downloaded file"
         ) from error
     except EntryNotFoundError:

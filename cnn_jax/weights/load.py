@@ -154,6 +154,12 @@ def _remedy(
             "the file has no hidden head, and the model has: begin with a new one "
             "(`new_head=jax.random.key(0)`)"
         )
+    if not found["missing"] and found["mis_shaped"].keys() == {"pos_embed"}:
+        return (
+            "the position embedding is for images of another size, which a transformer takes all "
+            f"the same, so leave its `image_size` (={model.image_size}) as the weights have it "
+            "(`cnn_jax.weights.fitting.fitting_model`)"
+        )
     if found["missing"] or found["unexpected"] or not hasattr(model, "num_classes"):
         return "load them into the model that they are of"
     head = head_paths(model, image)

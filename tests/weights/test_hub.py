@@ -209,6 +209,15 @@ def test_what_goes_wrong(answer, error, words):
         hub.download("timm/none")
 
 
+def test_a_configuration_that_is_not_in_the_cache_is_named(answer):
+    def download(repository, name):
+        raise _LocalEntryNotFound
+
+    answer(download)
+    with pytest.raises(InputError, match=r"^config\.json of hf:timm/none cannot be fetched and is"):
+        hub.configuration("timm/none")
+
+
 def test_attempts_at_the_network_are_not_printed(answer, caplog):
     """The library warns of each on its logger, and one sentence is enough."""
 
