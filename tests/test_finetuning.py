@@ -18,6 +18,7 @@ from cnn_jax.data.inspection import inspect_data
 from cnn_jax.errors import InputError
 from cnn_jax.finetune_command import STRATEGIES as OFFERED
 from cnn_jax.finetuning import STRATEGIES, at_size, choose, finetuning_recipe, starting_point
+from cnn_jax.models.heads import replace_head
 from cnn_jax.predict import classifier_from_weights
 from cnn_jax.recipe import check, describe
 from cnn_jax.steps import normalize, to_float
@@ -141,6 +142,11 @@ def test_a_run_whose_dense_layers_are_for_one_size_takes_no_other(monkeypatch, t
     start = starting_point(tmp_path)
     with pytest.raises(InputError, match=r"fc1/kernel of shape \(400, 120\), and the model needs"):
         start.network(2, (32, 32), jax.random.key(0))
+    # Whose fields say another size than that of its images is taken as it is.
+    unsaid, _ = replace_head(
+        model.clone(image_size=32), run.variables, jax.random.key(0), num_classes=2
+    )
+    assert unsaid.num_classes == 2
 
 
 def test_what_is_known_of_a_file_goes_first(weights, tmp_path):

@@ -121,7 +121,7 @@ def replace_head(
 
     Raises:
         InputError: the model has no `num_classes`, a number is out of range, or the variables are
-            not those of the model, or not for images of that shape.
+            not those of the model, or not for images of the shape that is said.
 
     >>> from cnn_jax import create_model, models
     >>> model = create_model("resnet20_cifar")
@@ -152,11 +152,12 @@ def replace_head(
             "pass those of this model"
         )
     for path in sorted(kept):
-        if flat[path].shape != shapes[path]:
+        # The size that a model's fields say may be another than that of its images.
+        if image_shape is not None and flat[path].shape != shapes[path]:
             raise InputError(
                 f"`variables` have {'/'.join(path)} of shape {flat[path].shape}, and the model "
-                f"needs {shapes[path]} for images of shape {image}: pass images of the shape that "
-                "the variables are of"
+                f"needs {shapes[path]} for images of shape {image}: take images of the size that "
+                "it was trained at"
             )
     arrays = {path: flat[path] for path in kept} | fresh
     return new, unflatten_dict(dict(sorted(arrays.items())))
