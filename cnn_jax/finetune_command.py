@@ -10,6 +10,7 @@ from rich.table import Table
 
 from cnn_jax.recipe_options import run_options
 from cnn_jax.train_command import train_or_exit
+from cnn_jax.weights_options import divided, weights_options
 
 if TYPE_CHECKING:  # what needs seconds to import is imported by the commands that use it
     from cnn_jax.data import Dataset
@@ -26,6 +27,7 @@ _SOURCE_OPTIONS = (
         help="efficientnet_lite0, a run directory, a file, or hf:OWNER/REPO.",
     ),
     click.option("--model", help="What the weights of a file are of: one of `cnn-jax models`."),
+    weights_options,
     click.option("--image-size", type=int, help="Pixels."),
     click.option("--validation", type=float, help="Part of the training images to hold out."),
     click.option("--split-seed", type=int, default=0, help="Seed of the splits."),
@@ -74,9 +76,8 @@ def finetune(
     from cnn_jax.finetuning import finetuning_recipe, settings
 
     source = {"split_seed": split_seed, "skip_bad": skip_bad}
-    dataset, start, choices = _opened(
-        data, weights, model, {"image_size": image_size, "validation": validation, **given}, source
-    )
+    given.update(image_size=image_size, validation=validation)
+    dataset, start, choices = _opened(data, weights, model, given, source)
     chosen = {"hidden": hidden, "learning_rate": learning_rate, "seed": seed, **settings(choices)}
     recipe = finetuning_recipe(dataset, start, **chosen)
     workdir = workdir or Path("runs") / f"{dataset.name}-{Path(start.name).name}"
@@ -98,6 +99,7 @@ def probe(
     skip_bad: bool,
     neighbours: int,
     batch_size: int,
+    **given,
 ) -> None:
     """Tell in a minute what the features of a pretrained network are worth for some images.
 
@@ -114,9 +116,8 @@ def probe(
     from cnn_jax.steps import normalize
 
     source = {"split_seed": split_seed, "skip_bad": skip_bad}
-    dataset, start, _ = _opened(
-        data, weights, model, {"image_size": image_size, "validation": validation}, source
-    )
+    given.update(image_size=image_size, validation=validation)
+    dataset, start, _ = _opened(data, weights, model, given, source)
     network, variables = start.network(
         dataset.num_classes, dataset.image_shape[:2], jax.random.key(0)
     )
@@ -167,16 +168,18 @@ def _opened(
     from cnn_jax.data.inspection import inspect_data
     from cnn_jax.finetuning import Choice, at_size, choose, starting_point
 
-    start = starting_point(weights, model)
+    images, fields, said = divided(given)
+    start = starting_point(weights, model, preprocessing=images, **fields)
     choices = choose(inspect_data(data), start)
-    for name, value in given.items():
-        if value is not None:
-            choices[name] = Choice(value, "as you say")
+    choices.update({name: Choice(value, "as you say") for name, value in said.items()})
     _tell({name: choices[name] for name in choices if name in given})
     size = choices["validation"].value
+    preprocessing = at_size(start, choices["image_size"].value)
+    # Part of it may be assumed.
+    Console(highlight=False, soft_wrap=True).print(f"images: {preprocessing}")
     dataset = load(
         data,
-        preprocessing=at_size(start, choices["image_size"].value),
+        preprocessing=preprocessing,
         validation=int(size) if size >= 1 and float(size).is_integer() else size,
         **source,
     )

@@ -24,15 +24,12 @@ from cnn_jax.data.inspection import Inspection
 from cnn_jax.data.statistics import Normalization
 from cnn_jax.errors import InputError, nearest
 from cnn_jax.models.heads import replace_head
+from cnn_jax.models.vit import VisionTransformer
 from cnn_jax.plateau import stop_early
 from cnn_jax.recipe import Recipe, staged
 from cnn_jax.weights import load_weights
-from cnn_jax.weights.pretrained import (
-    PRETRAINED,
-    Preprocessing,
-    default_preprocessing,
-    pretrained_file,
-)
+from cnn_jax.weights.fitting import fitting_model, fitting_preprocessing
+from cnn_jax.weights.pretrained import PRETRAINED, Preprocessing, pretrained_file
 from cnn_jax.weights.shapes import variable_shapes
 
 STRATEGIES = ("fine_tuning", "feature_extraction", "gradual_unfreezing", "layer_wise_decay")
@@ -58,7 +55,8 @@ class Start:
         preprocessing: what belongs to the weights.
         network: (classes, size, key) -> the network for images of that height and width, with a new
             head, and its variables.
-        any_size: whether the network takes images of other sizes with the same weights.
+        any_size: whether no weight is built for a size, so that one may be chosen by the images.
+            Transformers take others all the same: they resize their position embedding.
     """
 
     name: str
@@ -80,19 +78,29 @@ class Choice:
     reason: str
 
 
-def starting_point(weights: str | Path, model: str | None = None) -> Start:
+def starting_point(
+    weights: str | Path,
+    model: str | None = None,
+    *,
+    preprocessing: Mapping[str, Any] | None = None,
+    **fields,
+) -> Start:
     """Find weights, and how photographs are prepared for them.
 
     Args:
         weights: one of `PRETRAINED`, a run directory, a file, or "hf:OWNER/REPO".
         model: what a file's weights are of.
+        preprocessing: fields of `Preprocessing` that are known of a file; None for
+            `fitting_preprocessing`.
+        **fields: of a file's model, such as `bn_epsilon`; by default as `fitting_model` has them.
 
     Returns:
-        Where to begin; the weights of a file are read when the network is made.
+        Where to begin; the weights of a file are loaded when the network is made.
 
     Raises:
         InputError: the weights are not there, or it must or must not be said what they are of.
     """
+    given = {**(preprocessing or {}), **fields}
     weights = str(weights)
     of_file = weights not in PRETRAINED and not Path(weights).is_dir()
     if of_file and model is None:
@@ -111,18 +119,28 @@ def starting_point(weights: str | Path, model: str | None = None) -> Start:
             f"`model` (={model}) goes with a file: {weights} says itself what it is, so leave it "
             "out"
         )
+    for field, value in given.items():
+        if not of_file:
+            raise InputError(
+                f"`{field}` (={value}) goes with a file: {weights} says it itself, so leave it out"
+            )
     if not of_file and weights not in PRETRAINED:
         return _of_run(Path(weights))
-    name, source = (model, weights) if of_file else (weights, pretrained_file(weights))
-    created = models.create_model(name)
-    preprocessing = default_preprocessing(name, created)
+    if of_file:
+        name, source = model, weights
+        created = fitting_model(name, source, **fields)
+    else:
+        name, source = weights, pretrained_file(weights)
+        created = models.create_model(name)
+    prepared = fitting_preprocessing(name, source, created, **(preprocessing or {}))
+    created = created.clone(in_channels=prepared.channels)
 
     def network(classes: int, size: tuple[int, int], key: jax.Array):
-        made = models.create_model(name, num_classes=classes).clone(image_size=size[0])
-        shape = (*size, preprocessing.channels)
+        made = _for_images(created.clone(num_classes=classes), size)
+        shape = (*size, prepared.channels)
         return made, load_weights(made, source, new_head=key, image_shape=shape)
 
-    return Start(name, preprocessing, network, _takes_any_size(created, preprocessing))
+    return Start(name, prepared, network, _takes_any_size(created, prepared))
 
 
 def _of_run(workdir: Path) -> Start:
@@ -135,9 +153,14 @@ def _of_run(workdir: Path) -> Start:
         shape = (*size, preprocessing.channels)
         made = {"num_classes": classes, "image_shape": shape}
         model, variables = replace_head(run.model, run.variables, key, **made)
-        return model.clone(image_size=size[0]), variables
+        return _for_images(model, size), variables
 
     return Start(str(workdir), preprocessing, network, _takes_any_size(run.model, preprocessing))
+
+
+def _for_images(model: nn.Module, size: tuple[int, int]) -> nn.Module:
+    """Note the size of the images, except where the position embedding is built for another."""
+    return model if isinstance(model, VisionTransformer) else model.clone(image_size=size[0])
 
 
 def _takes_any_size(model: nn.Module, preprocessing: Preprocessing) -> bool:
@@ -218,7 +241,7 @@ def choose(
 def _image_size(found: Inspection, start: Start) -> Choice:
     size = min(start.preprocessing.size)
     if not start.any_size:
-        return Choice(size, f"{start.name} takes no other")
+        return Choice(size, f"what the weights of {start.name} are built for")
     sides = [min(side) for side, count in found.sizes.items() for _ in range(count)]
     enlarged = _LARGEST_ENLARGEMENT * float(np.median(sides))
     if enlarged >= size:
@@ -273,8 +296,9 @@ def finetuning_recipe(
         start: the network to begin with.
         strategy: of `STRATEGIES`. "fine_tuning" trains the head alone in the first quarter of the
             epochs.
-        epochs: in all; "gradual_unfreezing" shares them evenly among its stages, and unfreezes no
-            more groups than there are epochs.
+        epochs: in all; "gradual_unfreezing" shares them evenly among its stages, the last ones
+            getting one more where they do not divide, and unfreezes no more groups than there are
+            epochs.
         batch_size: images in a batch.
         balance: whether to weigh the classes, the rare ones more.
         statistics: of `transfer.Stage`, for every stage.
@@ -335,7 +359,11 @@ def _stages(
     if strategy == "gradual_unfreezing":
         every = transfer.gradual_unfreezing(model, 1, image_shape=shape)
         kept = every[: max(epochs, 1)]
-        return tuple(replace(stage, epochs=max(epochs // len(kept), 1)) for stage in kept)
+        each, more = divmod(max(epochs, 1), len(kept))
+        return tuple(
+            replace(stage, epochs=each + (number > len(kept) - more))
+            for number, stage in enumerate(kept, start=1)
+        )
     first = min(max(epochs // 4, 1), epochs - 1)
     all_of_it = transfer.fine_tuning(model, epochs - first, image_shape=shape)
     return (*transfer.feature_extraction(first), *all_of_it) if first else all_of_it

@@ -79,8 +79,8 @@ def linear_probe(
         The classifier.
 
     Raises:
-        InputError: shapes do not agree, a class has no image, a strength is not above 0, or there
-            are several and no validation features.
+        InputError: shapes do not agree, a class has no image, a feature or a weight is not finite,
+            a strength is not above 0, or there are several and no validation features.
 
     >>> probe = linear_probe(np.array([[0.0], [1.0], [2.0], [3.0]]), [0, 0, 1, 1])
     >>> probe(np.array([[0.5], [2.5]])).argmax(1)
@@ -90,10 +90,12 @@ def linear_probe(
     count = _check_classes(features, labels, num_classes)
     strengths = _ordered(strengths, validation)
     weights = np.ones(count) if class_weights is None else np.asarray(class_weights)
-    if weights.shape != (count,):
+    if weights.shape != (count,) or not np.isfinite(weights).all():
         raise InputError(
             f"`class_weights` (={class_weights}) must be {count} numbers, one for each class"
         )
+    if validation is not None:
+        _check_finite("validation", np.asarray(validation[0], np.float32))
     mean, scale = features.mean(0), features.std(0)
     scale = np.where(scale > 0, scale, 1)
     fit = _fitter((features - mean) / scale, labels, weights, max_iterations)
@@ -143,8 +145,8 @@ def cross_validated_logits(
         float32 [N, K].
 
     Raises:
-        InputError: shapes do not agree, a class has fewer than two images, or `folds` is below 2
-            or above the number of images.
+        InputError: shapes do not agree, a class has fewer than two images, a feature is not
+            finite, or `folds` is below 2 or above the number of images.
 
     >>> features = np.array([[0.0], [0.1], [1.0], [1.1]])
     >>> cross_validated_logits(features, [0, 0, 1, 1], folds=2).argmax(1)
@@ -211,6 +213,7 @@ def _judge(probe: LinearProbe, features: ArrayLike, labels: ArrayLike) -> tuple[
 def _check_classes(features: np.ndarray, labels: np.ndarray, num_classes: int | None) -> int:
     if features.ndim != 2:
         raise InputError(f"`features` {features.shape} must be [N, D]")
+    _check_finite("features", features)
     count = class_count(labels, len(features), num_classes)
     empty = np.flatnonzero(np.bincount(labels, minlength=count) == 0)
     if len(empty):
@@ -219,6 +222,15 @@ def _check_classes(features: np.ndarray, labels: np.ndarray, num_classes: int | 
             "needs at least one"
         )
     return count
+
+
+def _check_finite(name: str, features: np.ndarray) -> None:
+    finite = np.isfinite(features)
+    if not finite.all():
+        raise InputError(
+            f"`{name}` of image {np.argwhere(~finite)[0][0]} are not finite: leave the image out, "
+            "or compute them with other weights"
+        )
 
 
 def _ordered(

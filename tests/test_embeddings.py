@@ -284,6 +284,18 @@ BAD_INPUT = {
         lambda: linear_probe(EYE, TWO, num_classes=4),
         "`labels` hold no image of class 2 and of 1 more: each class needs at least one",
     ),
+    "feature not finite": (
+        lambda: linear_probe(np.add(EYE, [[0], [np.nan]]), TWO, validation=(EYE, TWO)),
+        "`features` of image 1 are not finite: leave the image out",
+    ),
+    "validation not finite": (
+        lambda: linear_probe(EYE, TWO, validation=(np.add(EYE, [[np.inf], [0]]), TWO)),
+        "`validation` of image 0 are not finite",
+    ),
+    "weight not finite": (
+        lambda: linear_probe(EYE, TWO, class_weights=(1.0, np.nan), validation=(EYE, TWO)),
+        "must be 2 numbers, one for each class",
+    ),
     "strength": (
         lambda: linear_probe(EYE, TWO, strengths=(0.0,)),
         "`strengths` (=(0.0,)) must be numbers above 0",

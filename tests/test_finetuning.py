@@ -18,8 +18,12 @@ from cnn_jax.data.inspection import inspect_data
 from cnn_jax.errors import InputError
 from cnn_jax.finetune_command import STRATEGIES as OFFERED
 from cnn_jax.finetuning import STRATEGIES, at_size, choose, finetuning_recipe, starting_point
+from cnn_jax.models.heads import replace_head
+from cnn_jax.predict import classifier_from_weights
 from cnn_jax.recipe import check, describe
 from cnn_jax.steps import normalize, to_float
+from cnn_jax.weights.pretrained import Preprocessing
+from tests.weights.random_weights import random_variables
 
 
 def photographs(folder, *, counts=(30, 30), size=(40, 48), seed=0):
@@ -94,11 +98,78 @@ def test_photographs_that_are_all_broken_are_told(tmp_path, weights):
         choose(inspect_data(tmp_path), starting_point(weights, "resnet20_cifar"))
 
 
-def test_a_transformer_takes_but_one_size(tmp_path):
-    path = tmp_path / "none.safetensors"
-    path.touch()
-    assert not starting_point(path, "vit_tiny_patch16").any_size
-    assert starting_point(path, "mobilenet_v2").any_size
+@pytest.fixture(scope="module")
+def transformer(tmp_path_factory):
+    """A transformer for images of 96, with a position embedding of 3x3; its variables; a file."""
+    path = tmp_path_factory.mktemp("transformer") / "vit.safetensors"
+    model = create_model("vit_tiny_patch32", image_size=96, num_classes=3)
+    variables = random_variables(model)
+    save_weights(variables, path)
+    return model, variables, path
+
+
+@pytest.mark.parametrize("source", ["file", "run"])
+def test_a_transformer_takes_other_sizes_and_keeps_its_position_embedding(
+    source, transformer, monkeypatch
+):
+    model, variables, path = transformer
+    if source == "run":
+        prepared = Preprocessing((96, 96))
+        run = SimpleNamespace(model=model, variables=variables, preprocessing=prepared)
+        monkeypatch.setattr("cnn_jax.trained.load_run", lambda _: run)
+        start = starting_point(path.parent)
+    else:
+        start = starting_point(path, "vit_tiny_patch32")
+    # That of the weights is the better one, if none is asked for.
+    assert start.preprocessing.size == (96, 96) and not start.any_size
+    found = SimpleNamespace(counts={"train": np.array([9, 9])}, imbalance=1.0, sizes={(9, 9): 18})
+    assert choose(found, start)["image_size"] == finetuning.Choice(
+        96, f"what the weights of {start.name} are built for"
+    )
+    made, started = start.network(2, (128, 128), jax.random.key(0))
+    there, here = (tree["params"]["pos_embed"] for tree in (variables, started))
+    np.testing.assert_array_equal(here, there)
+    images = np.zeros((1, 128, 128, 3), np.float32)
+    assert jax.eval_shape(made.apply, started, images).shape == (1, 2)
+
+
+def test_predictions_of_a_transformer_are_at_the_size_of_its_weights(transformer):
+    model, _, path = transformer
+    classifier = classifier_from_weights("vit_tiny_patch32", path, class_names=["a", "b", "c"])
+    assert classifier.preprocessing.size == (96, 96) and classifier.model == model
+    with pytest.raises(InputError, match=r"leave its `image_size` \(=128\) as the weights have it"):
+        load_weights(model.clone(image_size=128), path)
+    images = np.zeros((1, 96, 96, 3), np.float32)
+    assert jax.eval_shape(model.apply, classifier.variables, images).shape == (1, 3)
+
+
+def test_a_run_whose_dense_layers_are_for_one_size_takes_no_other(monkeypatch, tmp_path):
+    model = create_model("lenet5", num_classes=3)
+    prepared = Preprocessing((28, 28), mean=(0.5,), std=(0.5,))
+    run = SimpleNamespace(model=model, variables=random_variables(model), preprocessing=prepared)
+    monkeypatch.setattr("cnn_jax.trained.load_run", lambda _: run)
+    start = starting_point(tmp_path)
+    with pytest.raises(InputError, match=r"fc1/kernel of shape \(400, 120\), and the model needs"):
+        start.network(2, (32, 32), jax.random.key(0))
+    # Whose fields say another size than that of its images is taken as it is.
+    unsaid, _ = replace_head(
+        model.clone(image_size=32), run.variables, jax.random.key(0), num_classes=2
+    )
+    assert unsaid.num_classes == 2
+
+
+def test_what_is_known_of_a_file_goes_first(weights, tmp_path):
+    grey = {"mean": (0.5,), "std": (0.25,)}
+    start = starting_point(weights, "resnet20_cifar", preprocessing=grey)
+    assert start.preprocessing == Preprocessing((32, 32), 1.0, **grey)
+    model, variables = start.network(2, (32, 32), jax.random.key(0))
+    assert variables["params"]["conv1"]["kernel"].shape == (3, 3, 1, 16) and model.in_channels == 1
+    with pytest.raises(InputError, match=r"`mean` \(=\(0.5,\)\) goes with a file: efficientnet_li"):
+        starting_point("efficientnet_lite0", preprocessing=grey)
+    with pytest.raises(
+        InputError, match=r"`bn_epsilon` \(=1\) goes with a file: .* says it itself"
+    ):
+        starting_point(tmp_path, bn_epsilon=1)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -130,6 +201,15 @@ def test_the_recipe_of_a_strategy(strategy, tmp_path, weights):
     assert describe(again) == describe(recipe)
 
 
+@pytest.mark.parametrize(("epochs", "expected"), [(3, [1, 1, 1]), (12, [2, 2, 2, 3, 3])])
+def test_gradual_unfreezing_takes_all_the_epochs(epochs, expected, tmp_path, weights):
+    start = starting_point(weights, "resnet20_cifar")
+    data = load_data(photographs(tmp_path / "data"), preprocessing=at_size(start, 32))
+    recipe = finetuning_recipe(data, start, strategy="gradual_unfreezing", epochs=epochs)
+    assert [stage.epochs for stage in recipe.stages] == expected
+    assert recipe.epochs == epochs
+
+
 def test_rare_classes_weigh_more(tmp_path, weights):
     start = starting_point(weights, "resnet20_cifar")
     folder = photographs(tmp_path / "data", counts=(40, 20))
@@ -147,11 +227,14 @@ def test_from_a_folder_to_a_prediction_elsewhere(tmp_path, weights):
     """The command, the plan, the run directory in another place, the photographs gone."""
     folder, run = photographs(tmp_path / "data"), tmp_path / "run"
     source = ["--data", str(folder), "--weights", str(weights), "--model", "resnet20_cifar"]
+    source += ["--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25"]
     options = ["--epochs", "4", "--batch-size", "8", "--learning-rate", "0.1"]
     done = CliRunner().invoke(cli.cnn_jax, ["finetune", *source, *options, "--workdir", str(run)])
     assert done.exit_code == 0, done.output + repr(done.exception)
     assert re.search(r"--epochs +│ 4 +│ as you say", done.output)
     assert re.search(r"--flip +│ yes +│ a photograph is one mirrored", done.output)
+    prepared = "32x32, crop 1, bicubic, mean 0.5, 0.5, 0.5, std 0.25, 0.25, 0.25"
+    assert f"images: {prepared}\n" in done.output
     assert f"cnn-jax predict {run} PHOTOGRAPH..." in done.output
     rows = list(csv.DictReader((run / "stages.csv").read_text().splitlines()))
     assert next(row["stage"] for row in rows if row["stage"]) == "feature extraction"
@@ -172,6 +255,7 @@ def test_from_a_folder_to_a_prediction_elsewhere(tmp_path, weights):
     from cnn_jax.predict import classifier_of_run
 
     classifier = classifier_of_run(tmp_path / "elsewhere")
+    assert str(classifier.preprocessing) == prepared
     with Image.open(photograph) as opened:
         pixels = np.asarray(opened.resize((38, 32), Image.Resampling.BICUBIC))
     image = normalize(
@@ -199,6 +283,7 @@ def test_probe_tells_what_the_features_are_worth(tmp_path, weights):
     source = ["--data", str(folder), "--weights", str(weights), "--model", "resnet20_cifar"]
     done = CliRunner().invoke(cli.cnn_jax, ["probe", *source, "--neighbours", "3"])
     assert done.exit_code == 0, done.output + repr(done.exception)
+    assert "images: 32x32, crop 1, bicubic, mean 0.485, 0.456, 0.406, std " in done.output
     assert re.search(r"3 nearest neighbours +│ +100.00 % +│ +100.00 %", done.output)
     assert re.search(r"linear probe +│ +100.00 % +│ +100.00 %", done.output)
 

@@ -62,6 +62,7 @@ def _lite_variant(width: float, depth: float, image_size: int, drop_rate: float)
 # efficientnet_b5 and up, `bn_epsilon=1e-5`; for its tf_efficientnet_b0 and on,
 # `bn_epsilon=1e-3, same_padding=True`. The Lite forms compute what the published TensorFlow
 # weights expect; for timm's efficientnet_lite0, `bn_epsilon=1e-5, same_padding=False`.
+# `cnn_jax.weights.fitting` sees to it.
 VARIANTS = {
     "efficientnet_b0": _variant(1.0, 1.0, 224, 0.2, 1e-5),
     "efficientnet_b1": _variant(1.0, 1.1, 240, 0.2, 1e-5),

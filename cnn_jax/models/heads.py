@@ -121,7 +121,7 @@ def replace_head(
 
     Raises:
         InputError: the model has no `num_classes`, a number is out of range, or the variables are
-            not those of the model.
+            not those of the model, or not for images of the shape that is said.
 
     >>> from cnn_jax import create_model, models
     >>> model = create_model("resnet20_cifar")
@@ -143,13 +143,22 @@ def replace_head(
     if zero and _head(new, image).direct:
         fresh = _with_zeros(fresh)
     flat = flatten_dict(dict(variables))
-    kept = variable_shapes(new, image).keys() - fresh.keys()
+    shapes = variable_shapes(new, image)
+    kept = shapes.keys() - fresh.keys()
     absent = sorted(kept - flat.keys())
     if absent:
         raise InputError(
             f"`variables` lack {'/'.join(absent[0])} and {len(absent) - 1} more of the model's: "
             "pass those of this model"
         )
+    for path in sorted(kept):
+        # The size that a model's fields say may be another than that of its images.
+        if image_shape is not None and flat[path].shape != shapes[path]:
+            raise InputError(
+                f"`variables` have {'/'.join(path)} of shape {flat[path].shape}, and the model "
+                f"needs {shapes[path]} for images of shape {image}: take images of the size that "
+                "it was trained at"
+            )
     arrays = {path: flat[path] for path in kept} | fresh
     return new, unflatten_dict(dict(sorted(arrays.items())))
 

@@ -12,6 +12,9 @@ from cnn_jax import layers
 class MLP(nn.Module):
     """A multilayer perceptron on flattened images: Dense-ReLU for each width, then Dense.
 
+    The first layer takes the pixels in the order [H, W, C], in files of weights as well: of a
+    colour image, PyTorch computes the same from `images.permute(0, 2, 3, 1).flatten(1)`.
+
     Attributes:
         num_classes: outputs of the last layer; 0 to leave it out and return its input.
         in_channels: channels of the images that tools assume; the module itself takes any number.

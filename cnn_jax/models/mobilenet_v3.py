@@ -72,7 +72,7 @@ _SMALL = (
 )
 
 # torchvision's epsilon; timm's checkpoints of mobilenetv3_large_100 and mobilenetv3_small_100
-# want `bn_epsilon=1e-5`.
+# want `bn_epsilon=1e-5` (`cnn_jax.weights.fitting` sees to it).
 _MobileNetV3 = partial(
     MobileNetwork,
     stem_features=16,

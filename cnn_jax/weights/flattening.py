@@ -1,7 +1,8 @@
 """Dense layers on flattened maps: PyTorch flattens [C, H, W], we flatten [H, W, C].
 
 The rows of such a kernel are the same numbers in another order. The number of channels alone
-tells the order; height and width need not be known apart.
+tells the order; height and width need not be known apart. Where no convolution precedes, as in a
+multilayer perceptron, nothing in the file tells the channels, and the order is left as it is.
 """
 
 import re

@@ -1,5 +1,6 @@
 """Weights from the Hugging Face hub."""
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from cnn_jax.errors import InputError
 
 PREFIX = "hf:"
 _FILES = ("model.safetensors", "pytorch_model.bin")
+_CONFIGURATION = "config.json"
 _LOGGER = "huggingface_hub"
 
 
@@ -25,6 +27,44 @@ def download(repository: str) -> Path:
         InputError: `huggingface_hub` is not installed, the hub cannot be reached and the cache
             has no copy, there is no such repository, or it has neither file.
     """
+    for name in _FILES:
+        path = _fetch(repository, name)
+        if path is not None:
+            return path
+    raise InputError(
+        f"{PREFIX}{repository} has neither {' nor '.join(_FILES)}: choose another repository"
+    )
+
+
+def configuration(repository: str) -> dict:
+    """Read what a repository says of its weights: timm's `config.json`.
+
+    Args:
+        repository: "OWNER/REPO".
+
+    Returns:
+        The `pretrained_cfg`, with `input_size`, `mean`, `std`, `crop_pct` and `interpolation`, and
+        the `architecture` beside it; empty where there is no such file.
+
+    Raises:
+        InputError: the file cannot be fetched, as for `download`, or is no JSON object.
+    """
+    path = _fetch(repository, _CONFIGURATION)
+    if path is None:
+        return {}
+    try:
+        whole = json.loads(path.read_text(encoding="utf-8"))
+        # Until 2023 the fields stood beside the architecture.
+        return {**whole, **whole.get("pretrained_cfg", {})}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{_CONFIGURATION} of {PREFIX}{repository} is not as timm writes it: download the "
+            "weights, and say how images are prepared for them (--mean, --std)"
+        ) from error
+
+
+def _fetch(repository: str, name: str) -> Path | None:
+    """Fetch a file, or find it in the cache; None where the repository has none of that name."""
     source = f"{PREFIX}{repository}"
     if repository.count("/") != 1 or not all(repository.split("/")):
         raise InputError(f"`source` (={source!r}) must be {PREFIX}OWNER/REPO")
@@ -36,24 +76,23 @@ def download(repository: str) -> Path:
             f"`source` (={source!r}) needs the package huggingface_hub: "
             "run `pip install huggingface_hub`, or give the path of a downloaded file"
         ) from error
-    for name in _FILES:
-        try:
-            with _quiet():
-                return Path(hf_hub_download(repository, name))
-        except LocalEntryNotFoundError as error:
-            raise InputError(
-                f"{source} cannot be fetched and is not in the cache: connect to the network, or "
-                "give the path of a downloaded file"
-            ) from error
-        except EntryNotFoundError:
-            continue
-        # Whatever the network library raises: it is none of our dependencies.
-        except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise InputError(
-                f"{source} cannot be fetched ({reason}): check the name and the network"
-            ) from error
-    raise InputError(f"{source} has neither {' nor '.join(_FILES)}: choose another repository")
+    try:
+        with _quiet():
+            return Path(hf_hub_download(repository, name))
+    except LocalEntryNotFoundError as error:
+        what = source if name in _FILES else f"{name} of {source}"
+        raise InputError(
+            f"{what} cannot be fetched and is not in the cache: connect to the network, or "
+            "give the path of a downloaded file"
+        ) from error
+    except EntryNotFoundError:
+        return None
+    # Whatever the network library raises: it is none of our dependencies.
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"{source} cannot be fetched ({reason}): check the name and the network"
+        ) from error
 
 
 @contextmanager

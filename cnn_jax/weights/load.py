@@ -13,14 +13,12 @@ from cnn_jax import models
 from cnn_jax.errors import InputError
 from cnn_jax.models.hidden_head import NAME as HIDDEN_HEAD
 from cnn_jax.models.hidden_head import WithHiddenHead
-from cnn_jax.weights import hub
-from cnn_jax.weights.files import read_file
+from cnn_jax.weights.fitting import check_fields
 from cnn_jax.weights.flattening import to_our_order
 from cnn_jax.weights.layouts import translate
 from cnn_jax.weights.merge import WeightsMismatch, differences, place
 from cnn_jax.weights.naming import Path as VariablePath
 from cnn_jax.weights.naming import to_name, torch_shape
-from cnn_jax.weights.save import state_dict
 from cnn_jax.weights.shapes import (
     Shapes,
     default_image_shape,
@@ -29,7 +27,7 @@ from cnn_jax.weights.shapes import (
     stem_paths,
     variable_shapes,
 )
-from cnn_jax.weights.state_dict import without_prefixes
+from cnn_jax.weights.source import read_source
 from cnn_jax.weights.stem import adapt_stem
 
 Placed = dict[VariablePath, tuple[str, np.ndarray]]
@@ -59,6 +57,11 @@ def load_weights(
     model has other `in_channels`, are folded (for 1) or repeated as by timm; and a model with
     `num_classes=0` leaves the classifier in the file.
 
+    Weights do not tell how a network computes: timm's MobileNetV3 and EfficientNetV2, and its
+    EfficientNet from B5 and Lite forms, were trained with `bn_epsilon=1e-5, same_padding=False`,
+    those that it calls tf_... with `bn_epsilon=1e-3, same_padding=True`. Create the model so; of a
+    repository that says what it holds, `fitting_model` does, and any other is refused.
+
     Args:
         model: the model.
         source: the path of a `.safetensors`, `.pth`, `.pt`, `.th`, `.bin` or `.npz`, a run
@@ -73,12 +76,13 @@ def load_weights(
         `params`, and `batch_stats` where the model has them, float32, as from `model.init`.
 
     Raises:
-        InputError: the source cannot be read.
+        InputError: the source cannot be read, or is a repository whose weights were trained with
+            another `bn_epsilon` or `same_padding` than the model's.
         WeightsMismatch: an InputError that lists what is missing, unexpected or mis-shaped.
     """
     image = default_image_shape(model) if image_shape is None else tuple(image_shape)
     shapes = variable_shapes(model, image)
-    state = without_prefixes(_read(source))
+    state = read_source(source)
     names = {to_name(path): torch_shape(path, shapes[path]) for path in shapes}
     state = to_our_order(translate(state, names))
     placed = place(_without(state, ignore))
@@ -99,23 +103,12 @@ def load_weights(
         remedy = _remedy(found, placed, wanted, model, image)
         shown = {"shown": _SHOWN_OF_ANOTHER} if _of_another(found, wanted) else {}
         raise WeightsMismatch(str(source), type(model).__name__, **found, remedy=remedy, **shown)
+    check_fields(model, source)
 
     arrays = {path: _float32(placed[path][1]) for path in wanted}
     if new_head is not None:
         arrays.update(new_variables(model, image, head & shapes.keys(), new_head))
     return jax.device_put(unflatten_dict({path: arrays[path] for path in shapes}))
-
-
-def _read(source: str | Path) -> dict[str, np.ndarray]:
-    if isinstance(source, str) and source.startswith(hub.PREFIX):
-        return read_file(hub.download(source.removeprefix(hub.PREFIX)))
-    path = Path(source)
-    if path.is_dir():
-        from cnn_jax.trained import load_run  # imports what only a run directory needs
-
-        variables = load_run(path).variables
-        return state_dict({name: tree for name, tree in variables.items() if tree})
-    return read_file(path)
 
 
 def _without(state: dict[str, np.ndarray], patterns: Sequence[str]) -> dict[str, np.ndarray]:
@@ -160,6 +153,12 @@ def _remedy(
         return (
             "the file has no hidden head, and the model has: begin with a new one "
             "(`new_head=jax.random.key(0)`)"
+        )
+    if not found["missing"] and found["mis_shaped"].keys() == {"pos_embed"}:
+        return (
+            "the position embedding is for images of another size, which a transformer takes all "
+            f"the same, so leave its `image_size` (={model.image_size}) as the weights have it "
+            "(`cnn_jax.weights.fitting.fitting_model`)"
         )
     if found["missing"] or found["unexpected"] or not hasattr(model, "num_classes"):
         return "load them into the model that they are of"

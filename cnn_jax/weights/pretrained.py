@@ -4,7 +4,7 @@ import importlib
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import flax.linen as nn
@@ -128,6 +128,21 @@ PRETRAINED = {
 }
 
 
+_HALF = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+_LITE = PRETRAINED["efficientnet_lite0"].preprocessing
+
+# What the published weights of a model want otherwise than most.
+_UNUSUAL = {
+    # torchvision's, which brings images from ImageNet's mean and deviation to these within its
+    # modules (`transform_input`); timm's are the same weights.
+    "googlenet": _HALF,
+    "inception_v3": _HALF,
+    # torchvision's, where S and M are usual.
+    "efficientnet_v2_l": _HALF,
+    **{f"efficientnet_lite{number}": {"mean": _LITE.mean, "std": _LITE.std} for number in range(5)},
+}
+
+
 def pretrained_file(name: str) -> Path:
     """Find the weights of a model among the installed packages.
 
@@ -184,8 +199,8 @@ def default_preprocessing(name: str, model: nn.Module) -> Preprocessing:
         model: the model.
 
     Returns:
-        That of the known weights, or else the usual one for ImageNet at the model's image size;
-        small images are not cropped.
+        That of the published weights, or else the usual one for ImageNet, at the model's image
+        size; small images are not cropped.
 
     Raises:
         InputError: the model takes no images, or not three channels, for which nothing is usual.
@@ -198,11 +213,8 @@ def default_preprocessing(name: str, model: nn.Module) -> Preprocessing:
             f"`model` (={name!r}) takes images of {shape[-1]} channels, for which no mean and "
             "deviation are usual: give both (--mean, --std)"
         )
-    if name in PRETRAINED:
-        return replace(PRETRAINED[name].preprocessing, size=shape[:2])
-    return Preprocessing(
-        size=shape[:2], crop_fraction=0.875 if min(shape[:2]) >= _SMALLEST_CROPPED else 1.0
-    )
+    crop_fraction = 0.875 if min(shape[:2]) >= _SMALLEST_CROPPED else 1.0
+    return Preprocessing(shape[:2], crop_fraction, **_UNUSUAL.get(name, {}))
 
 
 def _installed(module: str, distribution: str, *, what: str):

@@ -19,7 +19,10 @@ _COLLECTIONS = {"params", "batch_stats"}
 def state_dict(variables: Mapping) -> dict[str, np.ndarray]:
     """Give variables PyTorch's names and layouts.
 
-    Dense layers on flattened maps take their inputs in the order [C, H, W] there.
+    Dense layers on flattened maps take their inputs in the order [C, H, W] there. That of `mlp`,
+    which flattens the image itself, keeps the order [H, W, C]: its variables do not tell the number
+    of channels. For one channel both are the same; of a colour image PyTorch must flatten
+    `images.permute(0, 2, 3, 1)`.
 
     Args:
         variables: `params`, and `batch_stats` where the model has them.
@@ -48,7 +51,8 @@ def save_weights(variables: Mapping, path: str | Path) -> None:
     """Write variables so that PyTorch, timm and torchvision load them with `strict=True`.
 
     `safetensors.torch.load_file(path)` gives the `state_dict`; BatchNorm's `num_batches_tracked`,
-    which we do without, is 0. A file that is there is replaced once the new one is complete.
+    which we do without, is 0. A file that is there is replaced once the new one is complete. Names
+    and layouts are those of `state_dict`, which says what an `mlp` of colour images needs besides.
 
     Args:
         variables: `params`, and `batch_stats` where the model has them; as `load_weights` and

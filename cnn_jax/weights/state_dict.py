@@ -20,6 +20,9 @@ _WRAPPERS = (
 # Of DataParallel, `torch.compile` and Lightning. None of the zoo's models has such a child.
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 
+# Wrappers in wrappers that are looked into: a pickle's dictionary may lie in itself.
+_DEEPEST = 8
+
 
 def find_tensors(root: Any) -> list[tuple[str, Tensor]]:
     """Find the `state_dict` in a checkpoint.
@@ -32,15 +35,18 @@ def find_tensors(root: Any) -> list[tuple[str, Tensor]]:
         (name, tensor) of each entry.
 
     Raises:
-        Malformed: there is none, or it holds something else than tensors.
+        Malformed: there is none, or it holds something else than tensors, or itself.
     """
     if not isinstance(root, dict):
         raise Malformed(f"it holds a {type(root).__name__} and no dictionary of tensors")
-    for name in _WRAPPERS:
-        inner = root.get(name)
-        if isinstance(inner, dict) and any(isinstance(value, Tensor) for value in inner.values()):
-            return find_tensors(inner)
-    if not any(isinstance(value, Tensor) for value in root.values()):
+    for _ in range(_DEEPEST):
+        inner = next((root[name] for name in _WRAPPERS if _has_tensors(root.get(name))), None)
+        if inner is None:
+            break
+        root = inner
+    else:
+        raise Malformed(f"more than {_DEEPEST} of its dictionaries lie in each other")
+    if not _has_tensors(root):
         names = ", ".join(f"`{str(name)[:40]}`" for name in list(root)[:8])
         raise Malformed(
             f"it holds {names or 'nothing'}, and tensors neither there nor under "
@@ -53,6 +59,10 @@ def find_tensors(root: Any) -> list[tuple[str, Tensor]]:
                 "what else is saved"
             )
     return list(root.items())
+
+
+def _has_tensors(value: Any) -> bool:
+    return isinstance(value, dict) and any(isinstance(inner, Tensor) for inner in value.values())
 
 
 def without_prefixes(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -75,6 +75,29 @@ def test_only_the_layers_behind_maps_are_reordered(name, dense):
     assert differing(to_torch_order(ours), state) == []
 
 
+def test_a_perceptron_of_colour_images_takes_them_with_the_channels_last():
+    """As its docstring says, in PyTorch as well: nothing in a file tells the channels."""
+    torch = pytest.importorskip("torch")
+    model = models.create_model("mlp", image_size=4, widths=(5,), num_classes=2)
+    variables = random_variables(model)
+    theirs = torch.nn.Sequential(torch.nn.Linear(48, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2))
+    named = {"fc1": "0", "fc2": "2"}
+    theirs.load_state_dict(
+        {
+            f"{named[name.split('.')[0]]}.{name.split('.')[1]}": torch.tensor(array)
+            for name, array in state_dict(variables).items()
+        }
+    )
+    images = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
+    of_torch = torch.tensor(images).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        expected = theirs(of_torch.permute(0, 2, 3, 1).flatten(1)).numpy()
+        otherwise = theirs(of_torch.flatten(1)).numpy()
+    found = model.apply(variables, images)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert not np.allclose(found, otherwise, rtol=1e-2)
+
+
 def test_channels_go_last():
     state = {
         "conv1.weight": np.zeros((2, 1, 3, 3), np.float32),

@@ -5,8 +5,10 @@ import sys
 import pytest
 
 from cnn_jax.errors import InputError
-from cnn_jax.models import create_model
+from cnn_jax.models import create_model, list_models
 from cnn_jax.weights.pretrained import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
     PRETRAINED,
     Preprocessing,
     default_preprocessing,
@@ -26,6 +28,33 @@ def test_the_names_of_the_classes_are_told_apart():
     assert [names[k] for k in (0, 134, 281, 517, 999)] == [
         "tench", "crane bird", "tabby", "construction crane", "toilet tissue",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_images_are_brought_to_what_torchvision_brings_them_to_within(name):
+    """Its `transform_input`, which is on where it loads its weights."""
+    parity = pytest.importorskip("tests.parity")
+    torch, options = parity.torch, {"init_weights": False, "transform_input": True}
+    with torch.device("meta"):
+        theirs = getattr(parity.torchvision.models, name)(**options)
+    pixels = torch.linspace(0, 1, 2 * 3 * 4 * 4).reshape(2, 3, 4, 4)
+    column = (1, 3, 1, 1)
+    mean, std = (torch.tensor(v).reshape(column) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    expected = theirs._transform_input((pixels - mean) / std)
+    ours = default_preprocessing(name, create_model(name))
+    mean, std = (torch.tensor(v).reshape(column) for v in (ours.mean, ours.std))
+    torch.testing.assert_close((pixels - mean) / std, expected)
+
+
+def test_lists_of_torchvision_have_no_other_exception():
+    """Of the models that ours are named as, whose transform says how photographs are prepared."""
+    parity = pytest.importorskip("tests.parity")
+    api = parity.torchvision.models
+    inside = ("googlenet", "inception_v3")
+    for name in set(list_models()) & set(api.list_models(api)) - set(inside):
+        transform = api.get_model_weights(name).DEFAULT.transforms()
+        ours = default_preprocessing(name, create_model(name))
+        assert (tuple(transform.mean), tuple(transform.std)) == (ours.mean, ours.std), name
 
 
 def test_what_weights_are_most_probably_trained_with():

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cnn_jax.errors import InputError
 from cnn_jax.weights.files import read_file
 from cnn_jax.weights.state_dict import without_prefixes
 from tests.weights import pickles
@@ -77,6 +78,15 @@ def test_averaged_weights_are_preferred(tmp_path):
         tmp_path / "w.pth",
     )
     assert read_file(tmp_path / "w.pth")["a"].tolist() == [1, 1]
+
+
+def test_a_dictionary_that_lies_in_itself(tmp_path):
+    torch = pytest.importorskip("torch")
+    state = {"a": torch.zeros(2)}
+    state["state_dict"] = state
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(InputError, match="more than 8 of its dictionaries lie in each other: "):
+        read_file(tmp_path / "w.pth")
 
 
 def test_a_file_without_checksums(tmp_path):
