@@ -35,7 +35,7 @@ def learning_curves(records: Sequence[dict], path: Path) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
-    loss_axes.set_ylabel("cross-entropy [nats]")
+    loss_axes.set_ylabel("loss [nats]")
     loss_axes.set_ylim(bottom=0)
     accuracy_axes.set_ylabel("accuracy [%]")
     figure.savefig(path, dpi=_DPI)
