@@ -134,8 +134,8 @@ def max_pool(
         [N, H', W', C] of the same type, H' and W' by `cnn_jax.reference.output_size`.
 
     Raises:
-        InputError: for integers, a wrong rank, a window larger than the padded image, or a
-            padding as large as the window.
+        InputError: for integers, a wrong rank, a window larger than the padded image (with
+            `ceil_mode`, larger by a stride or more), or a padding as large as the window.
 
     >>> images = jnp.array([[1, 3, 2, 4], [5, 6, 1, 2], [3, 2, 7, 8], [1, 4, 2, 4]], float)
     >>> max_pool(images[None, :, :, None], window=2)[0, :, :, 0]
