@@ -233,6 +233,8 @@ def adaptive_average_pool(images: ArrayLike, *, output_size: Pair) -> jax.Array:
 def adaptive_max_pool(images: ArrayLike, *, output_size: Pair) -> jax.Array:
     """Keep the largest values on a grid of a given size: the windows are chosen to fit.
 
+    Where several pixels are the largest, they share the gradient.
+
     He et al. 2015, "Spatial Pyramid Pooling in Deep Convolutional Networks", section 2.2; windows
     as in `adaptive_average_pool`.
 
@@ -276,6 +278,8 @@ def global_average_pool(images: ArrayLike) -> jax.Array:
 
 def global_max_pool(images: ArrayLike) -> jax.Array:
     """Keep the largest value of each channel, wherever in the image it is.
+
+    Where several pixels are the largest, they share the gradient.
 
     Oquab et al. 2015, "Is object localization for free?", section 3.
 
