@@ -224,6 +224,14 @@ def test_a_single_place_cannot_be_mapped():
         explain.grad_cam(MODEL, VARIABLES, images)
 
 
+def test_a_transformer_of_one_block_cannot_be_mapped():
+    model = models.create_model("vit_tiny_patch16", depth=1, image_size=32)
+    images = jnp.ones((1, 32, 32, 3))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+    with pytest.raises(InputError, match=r"`model` \(=VisionTransformer\) has one block.* deeper"):
+        explain.default_target(model, shapes, images)
+
+
 def test_overlays():
     images = np.full((1, 2, 2, 1), 0.5, np.float32)
     maps = np.array([[[0, -1], [2, 4]]])
