@@ -114,6 +114,13 @@ def test_integrated_gradients_add_up_to_the_score(baseline):
     np.testing.assert_allclose(found.sum((1, 2, 3)), differences, atol=0.01 * np.ptp(differences))
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_maps_can_be_compiled(name):
+    plain = METHODS[name](MODEL, VARIABLES, IMAGES)
+    compiled = jax.jit(partial(METHODS[name], MODEL))(VARIABLES, IMAGES)
+    np.testing.assert_allclose(compiled, plain, rtol=1e-3, atol=1e-5)
+
+
 def test_occlusion_finds_a_planted_square():
     """The score is the sum of what is bright, and the square is all that is."""
 
