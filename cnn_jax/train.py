@@ -431,9 +431,10 @@ def _conclude(
             **final_figures(outcome),
             "seconds": journal.seconds(),
         }
-        write_pictures(outcome, workdir)
+        # What was measured is there before anything is drawn of it.
         write_predictions(outcome, workdir / rundir.PREDICTIONS)
         rundir.write_json(workdir / rundir.RESULT, figures)
+        write_pictures(outcome, workdir)
         write_report(workdir, outcome=outcome)
         reporter.result(figures, workdir=workdir)
         return figures, rundir.read_epochs(workdir)

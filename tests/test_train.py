@@ -216,6 +216,18 @@ def test_each_step_and_each_batch_of_a_validation_is_progress(recipe, tmp_path, 
     assert len(during) == 2  # of ten images in batches of eight
 
 
+def test_what_was_measured_is_kept_where_it_cannot_be_drawn(recipe, tmp_path, monkeypatch):
+    def refuse(outcome, workdir):
+        raise TypeError("no picture")
+
+    monkeypatch.setattr(train, "write_pictures", refuse)
+    with pytest.raises(TypeError, match="no picture"):
+        run(recipe, tmp_path / "run", quiet=True)
+    figures = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert figures["test_images"] == 37
+    assert len((tmp_path / "run" / "predictions.csv").read_text().splitlines()) == 38
+
+
 def test_a_finished_run_can_be_resumed_without_harm(recipe, tmp_path):
     first = run(recipe, tmp_path / "run", quiet=True)
     metrics = (tmp_path / "run" / "metrics.jsonl").read_text()

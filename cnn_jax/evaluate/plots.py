@@ -35,7 +35,7 @@ def learning_curves(records: Sequence[dict], path: Path) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
-    loss_axes.set_ylabel("cross-entropy [nats]")
+    loss_axes.set_ylabel("loss [nats]")
     loss_axes.set_ylim(bottom=0)
     accuracy_axes.set_ylabel("accuracy [%]")
     figure.savefig(path, dpi=_DPI)
@@ -114,7 +114,7 @@ def gallery(source: Source, evaluation: Evaluation, class_names: Sequence[str], 
     """Draw right and wrong predictions, the most confident of each.
 
     Args:
-        source: the images.
+        source: the images; drawn as by `visible`.
         evaluation: of that source.
         class_names: the classes.
         path: the PNG to write.
@@ -135,8 +135,7 @@ def gallery(source: Source, evaluation: Evaluation, class_names: Sequence[str], 
             bottom = 0.77 - 0.5 * half - 0.235 * row
             axes = figure.add_axes((column / columns + 0.005, bottom, 0.99 / columns - 0.005, 0.15))
             axes.set_axis_off()
-            image = source.read(np.array([position]))[0]
-            axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray")
+            axes.imshow(_picture(source.read(np.array([position]))[0]), cmap="gray")
             predicted = class_names[predictions[position]]
             true = class_names[source.labels[position]]
             title = f"{predicted} ({round(100 * float(confidences[position]))} %)"
@@ -150,7 +149,7 @@ def augmented(originals: np.ndarray, versions: np.ndarray, path: Path) -> None:
     """Draw images beside what augmentation makes of them, a row for each.
 
     Args:
-        originals: [N, H, W, C], uint8 0..255 or float 0..1, C 1 or 3.
+        originals: [N, H, W, C], uint8 0..255 or float 0..1; drawn as by `visible`.
         versions: float [N, epochs, h, w, C] between 0 and 1.
         path: the PNG to write.
     """
@@ -160,9 +159,7 @@ def augmented(originals: np.ndarray, versions: np.ndarray, path: Path) -> None:
     for axes_of_row, original, row in zip(grid, originals, versions, strict=True):
         for axes, image in zip(axes_of_row, [original, *row], strict=True):
             axes.set_axis_off()
-            image = image.squeeze(-1) if image.shape[-1] == 1 else image
-            white = 255 if image.dtype == np.uint8 else 1
-            axes.imshow(image, cmap="gray", vmin=0, vmax=white)
+            axes.imshow(_picture(image), cmap="gray", vmin=0, vmax=255)
     for axes, title in zip(
         grid[0], ["original", *(f"epoch {epoch}" for epoch in range(columns - 1))], strict=True
     ):
@@ -188,3 +185,26 @@ def spread(positions: np.ndarray, evaluation: Evaluation, *, count: int) -> np.n
         turns[rank] = seen[label]
         seen[label] += 1
     return order[np.argsort(turns, kind="stable")][:count]
+
+
+def visible(images: np.ndarray) -> np.ndarray:
+    """Bring images to what can be drawn: of others than grey and RGB ones the first channel.
+
+    Args:
+        images: [..., C], uint8 0..255 or float 0..1.
+
+    Returns:
+        uint8 [..., 1 or 3].
+
+    >>> visible(np.full((1, 1, 2), 0.2)).tolist()
+    [[[51]]]
+    """
+    if images.dtype != np.uint8:
+        images = np.round(255 * np.clip(images, 0, 1)).astype(np.uint8)
+    return images if images.shape[-1] in (1, 3) else images[..., :1]
+
+
+def _picture(image: np.ndarray) -> np.ndarray:
+    """Return an image [H, W, C] as Matplotlib wants it: [H, W] or [H, W, 3]."""
+    pixels = visible(image)
+    return pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels

@@ -28,7 +28,8 @@ def default_target(model: nn.Module, variables: dict, images: jax.Array) -> str:
         The name of the stage, of `extract_features`.
 
     Raises:
-        InputError: the model marks no stage, or none that has more than one place.
+        InputError: the model marks no stage, or none that has more than one place and is not the
+            last block of a vision transformer.
 
     >>> import cnn_jax
     >>> model, images = cnn_jax.create_model("vit_tiny_patch16", depth=3), jnp.ones((1, 32, 32, 3))
@@ -42,14 +43,19 @@ def default_target(model: nn.Module, variables: dict, images: jax.Array) -> str:
         for name, stage in maps.items()
         if len(stage.shape) == 4 and stage.shape[1] * stage.shape[2] > 1
     ]
-    if "cls_token" in variables["params"]:
-        with_places = with_places[:-1]
     if not with_places:
         raise InputError(
             f"`images` {images.shape} leave the stages of {type(model).__name__} a single place "
             "each, so there is nothing to map: use larger images"
         )
-    return with_places[-1]
+    if "cls_token" not in variables["params"]:
+        return with_places[-1]
+    if len(with_places) == 1:
+        raise InputError(
+            f"`model` (={type(model).__name__}) has one block, and of its tokens only that of the "
+            "class goes on, so there is nothing to map: use a deeper one, or `saliency`"
+        )
+    return with_places[-2]
 
 
 def grad_cam(

@@ -1,5 +1,7 @@
 """Occlusion: what covering a part of an image does to a score."""
 
+from itertools import product
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -56,24 +58,24 @@ def occlusion(
             f"`size` (={size}) must be at most that of the images, {height}x{width}: choose less"
         )
 
-    @jax.jit
-    def loss_at(images, chosen, whole, top, left):
-        patch = jnp.full((len(images), size, size, images.shape[-1]), value, images.dtype)
-        covered = jax.lax.dynamic_update_slice(images, patch, (0, top, left, 0))
-        return whole - scores(model.apply(variables, covered), chosen)
-
+    places = np.array(list(product(*(_places(side, size, stride) for side in (height, width)))))
+    covering = np.zeros((height, width), np.float32)
+    for top, left in places:
+        covering[top : top + size, left : left + size] += 1
     logits = model.apply(variables, images)
     chosen = chosen_classes(logits, classes)
     whole = scores(logits, chosen)
-    total = np.zeros(images.shape[:3], np.float32)
-    covering = np.zeros((height, width), np.float32)
-    for top in _places(height, size, stride):
-        for left in _places(width, size, stride):
-            lost = np.asarray(loss_at(images, chosen, whole, top, left))
-            square = np.s_[top : top + size, left : left + size]
-            total[:, *square] += lost[:, None, None]
-            covering[square] += 1
-    return jnp.asarray(total / np.maximum(covering, 1))
+    patch = jnp.full((len(images), size, size, images.shape[-1]), value, images.dtype)
+
+    def with_lost(number: int, total: jax.Array) -> jax.Array:
+        corner = (0, *jnp.asarray(places)[number])
+        covered = jax.lax.dynamic_update_slice(images, patch, (*corner, 0))
+        lost = (whole - scores(model.apply(variables, covered), chosen)).astype(total.dtype)
+        square = jax.lax.dynamic_slice(total, corner, (len(images), size, size))
+        return jax.lax.dynamic_update_slice(total, square + lost[:, None, None], corner)
+
+    nothing = jnp.zeros(images.shape[:3], jnp.float32)
+    return jax.lax.fori_loop(0, len(places), with_lost, nothing) / np.maximum(covering, 1)
 
 
 def _places(length: int, size: int, stride: int) -> list[int]:

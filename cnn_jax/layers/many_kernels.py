@@ -101,6 +101,8 @@ def _intercept(call: Callable, args: tuple, options: dict, context: Any) -> Any:
     module = context.module
     if not isinstance(module, Conv) or context.method_name != "__call__":
         return call(*args, **options)
+    if module.is_initializing():  # it has no kernel yet
+        return call(*args, **options)
     (images,) = args
     images = images.astype(module.dtype)
     kernel = module.get_variable("params", "kernel")

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from cnn_jax.errors import InputError
 from cnn_jax.layers import mapped
 from cnn_jax.layers.arguments import floats
 from cnn_jax.layers.convolution import convolution, convolution1d
@@ -346,11 +347,12 @@ class Dropout(nn.Module):
     Attributes:
         rate: chance of each value to be dropped, in [0, 1).
         broadcast_dims: axes along which all is dropped or nothing: (1, 2) of images for whole
-            channels (SpatialDropout), (1, 2, 3) for whole images (stochastic depth).
+            channels (SpatialDropout), (1, 2, 3) for whole images (stochastic depth); negative
+            ones count from the last.
         deterministic: drop nothing.
 
     Raises:
-        InputError: for integers, or a rate outside [0, 1).
+        InputError: for integers, a rate outside [0, 1), or an axis that there is not.
 
     >>> model = Dropout(0.5, deterministic=False)
     >>> kept = model.apply({}, jnp.ones(1000), rngs={"dropout": jax.random.key(0)})
@@ -368,7 +370,14 @@ class Dropout(nn.Module):
         if self.deterministic or self.rate == 0:
             return x
         x = floats(x, name="x")
-        mask = [1 if axis in self.broadcast_dims else n for axis, n in enumerate(x.shape)]
+        mask = list(x.shape)
+        for axis in self.broadcast_dims:
+            if not -x.ndim <= axis < x.ndim:
+                raise InputError(
+                    f"`broadcast_dims` (={tuple(self.broadcast_dims)}) must be axes of x, which "
+                    f"has shape {x.shape}: choose from {-x.ndim} to {x.ndim - 1}"
+                )
+            mask[axis] = 1
         return drop(self.make_rng("dropout"), x, tuple(mask), self.rate)
 
 

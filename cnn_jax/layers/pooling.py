@@ -134,8 +134,8 @@ def max_pool(
         [N, H', W', C] of the same type, H' and W' by `cnn_jax.reference.output_size`.
 
     Raises:
-        InputError: for integers, a wrong rank, a window larger than the padded image, or a
-            padding as large as the window.
+        InputError: for integers, a wrong rank, a window larger than the padded image (with
+            `ceil_mode`, larger by a stride or more), or a padding as large as the window.
 
     >>> images = jnp.array([[1, 3, 2, 4], [5, 6, 1, 2], [3, 2, 7, 8], [1, 4, 2, 4]], float)
     >>> max_pool(images[None, :, :, None], window=2)[0, :, :, 0]
@@ -233,6 +233,8 @@ def adaptive_average_pool(images: ArrayLike, *, output_size: Pair) -> jax.Array:
 def adaptive_max_pool(images: ArrayLike, *, output_size: Pair) -> jax.Array:
     """Keep the largest values on a grid of a given size: the windows are chosen to fit.
 
+    Where several pixels are the largest, they share the gradient.
+
     He et al. 2015, "Spatial Pyramid Pooling in Deep Convolutional Networks", section 2.2; windows
     as in `adaptive_average_pool`.
 
@@ -276,6 +278,8 @@ def global_average_pool(images: ArrayLike) -> jax.Array:
 
 def global_max_pool(images: ArrayLike) -> jax.Array:
     """Keep the largest value of each channel, wherever in the image it is.
+
+    Where several pixels are the largest, they share the gradient.
 
     Oquab et al. 2015, "Is object localization for free?", section 3.
 

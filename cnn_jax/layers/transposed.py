@@ -82,7 +82,9 @@ def _spaced_convolution(images, kernel, strides, pads, dilations, groups):
     The compiler always gets a padding of 1 or more, and what that is too much is cut off the
     output. XLA's CPU backend reads beside the images where a padding is negative (openxla/xla issue
     48713), and its simplifier aborts where it is 0, stride and kernel are 2, and in the other
-    direction the kernel is larger than the image (both seen in jaxlib 0.10.2).
+    direction the kernel is larger than the image (both seen in jaxlib 0.10.2). It reads beside
+    them only where the padding in front is negative and that behind is not: the gradient of the
+    images, whose paddings may be negative behind or at both sides, is right.
     """
     output = lax.conv_general_dilated(
         images,

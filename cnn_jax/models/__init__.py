@@ -166,7 +166,7 @@ def _with_hidden_head(
 
 def _float_type(dtype) -> np.dtype:
     try:
-        named = jnp.dtype(dtype)
+        named = None if dtype is None else jnp.dtype(dtype)  # NumPy's None is float64
     except TypeError:
         named = None
     if named is None or not jnp.issubdtype(named, jnp.floating):

@@ -12,6 +12,7 @@ from cnn_jax.models.classifier_head import ClassifierHead
 from cnn_jax.models.features import mark
 from cnn_jax.models.feed_forward import FeedForward
 from cnn_jax.models.initializers import truncated_normal
+from cnn_jax.models.least_side import check_least_side
 
 
 class ConvNeXtBlock(nn.Module):
@@ -94,7 +95,7 @@ class ConvNeXt(nn.Module):
     Attributes:
         num_classes: outputs of the classifier; 0 to leave it out and return its input.
         in_channels: channels of the images that tools assume; the module itself takes any number.
-        image_size: height and width that tools assume; the module itself takes any.
+        image_size: height and width that tools assume; the module itself takes any from 32.
         depths: blocks of each stage.
         features: channels of each stage.
         layer_scale: first value of the factors of the residual branches.
@@ -115,7 +116,8 @@ class ConvNeXt(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        """Map images [N, H, W, C] to logits [N, num_classes]."""
+        """Map images [N, H, W, C] to logits [N, num_classes]; H and W at least 32."""
+        check_least_side(images, 4 * 2 ** (len(self.depths) - 1))
         init = truncated_normal(0.02)
         x = layers.Conv(
             self.features[0],

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from cnn_jax import layers
 from cnn_jax.models import initializers
 from cnn_jax.models.features import mark
+from cnn_jax.models.least_side import check_least_side
 
 _BOTTLENECK = 4
 
@@ -154,7 +155,8 @@ class DenseNet(nn.Module):
     Attributes:
         num_classes: outputs of the last layer; 0 to return the pooled features [N, C].
         in_channels: channels of the images that tools assume; the module itself takes any number.
-        image_size: height and width that tools assume; the module itself takes any.
+        image_size: height and width that tools assume; the module itself takes any from 29,
+            with the small stem from 4.
         dtype: type of the computation; parameters and statistics stay float32.
         drop_rate: dropout before the classifier.
         layer_drop_rate: dropout at the end of each dense layer; 0.2 in the paper where images are
@@ -178,7 +180,10 @@ class DenseNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        """Map images [N, H, W, C] to logits [N, num_classes]."""
+        """Map images [N, H, W, C] to logits [N, num_classes]; H and W at least 29, or 4."""
+        # Each transition halves and rounds down, the large stem halves twice and rounds up.
+        last = 2 ** (len(self.depths) - 1)
+        check_least_side(images, last if self.small_stem else 4 * last - 3)
         x = DenseNetFeatures(
             self.depths,
             self.growth,

@@ -22,7 +22,8 @@ class LeNet5(nn.Module):
     Attributes:
         num_classes: outputs of the last layer; 0 to leave it out and return its input.
         in_channels: channels of the images that tools assume; the module itself takes any number.
-        image_size: height and width that tools assume; the module itself takes any.
+        image_size: height and width that tools assume; the module itself takes any from 12,
+            without padding from 16, with a convolutional C5 from 32.
         padding: zeros around the image before the first convolution; 2 brings 28x28 to the
             paper's 32x32.
         convolutional_c5: whether C5 is a 5x5 convolution (any image size then still gives 120

@@ -16,7 +16,7 @@ class SimpleCNN(nn.Module):
     Attributes:
         num_classes: outputs of the last layer; 0 to leave it out and return its input.
         in_channels: channels of the images that tools assume; the module itself takes any number.
-        image_size: height and width that tools assume; the module itself takes any.
+        image_size: height and width that tools assume; the module itself takes any from 8.
         widths: filters of each convolution.
         hidden: units of the dense layer.
         flatten_drop_rate: dropout on the flattened maps, before the first dense layer.

@@ -11,6 +11,8 @@ from cnn_jax.models import initializers
 from cnn_jax.models.features import mark
 
 _POOL = None
+_64, _128, _192, _256 = (16, 64), (32, 128), (48, 192), (64, 256)
+_CHEAPER = (_POOL, _64, _64, _POOL, _128, _128, _POOL, _192, _192, _256, _256)
 
 
 class Fire(nn.Module):
@@ -39,12 +41,13 @@ class Fire(nn.Module):
 
 
 class SqueezeNet(nn.Module):
-    """SqueezeNet (Iandola et al. 2016, table 1), or its cheaper version 1.1 of the same authors.
+    """SqueezeNet (Iandola et al. 2016, table 1), by default its authors' cheaper version 1.1.
 
     Attributes:
         num_classes: outputs of the last layer; 0 to return the pooled features [N, 512].
         in_channels: channels of the images that tools assume; the module itself takes any number.
-        image_size: height and width that tools assume; the module itself takes any from 21.
+        image_size: height and width that tools assume; the module itself takes any from 17,
+            version 1.0 from 21.
         dtype: type of the computation; parameters stay float32.
         drop_rate: dropout before the classifier, which is a 1x1 convolution.
         stem: filters and kernel size of the first convolution.
@@ -56,12 +59,12 @@ class SqueezeNet(nn.Module):
     image_size: int = 224
     dtype: jnp.dtype = jnp.float32
     drop_rate: float = 0.5
-    stem: tuple[int, int] = (96, 7)
-    blocks: tuple[tuple[int, int] | None, ...] = ()
+    stem: tuple[int, int] = (64, 3)
+    blocks: tuple[tuple[int, int] | None, ...] = _CHEAPER
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        """Map images [N, H, W, C] to logits [N, num_classes]; H and W at least 21."""
+        """Map images [N, H, W, C] to logits [N, num_classes]; H and W at least 17, or 21."""
         width, size = self.stem
         x = layers.Conv(
             width,
@@ -93,17 +96,11 @@ class SqueezeNet(nn.Module):
         return layers.global_average_pool(nn.relu(x))
 
 
-_64, _128, _192, _256 = (16, 64), (32, 128), (48, 192), (64, 256)
-
 VARIANTS = {
     "squeezenet1_0": partial(
         SqueezeNet,
         stem=(96, 7),
         blocks=(_POOL, _64, _64, _128, _POOL, _128, _192, _192, _256, _POOL, _256),
     ),
-    "squeezenet1_1": partial(
-        SqueezeNet,
-        stem=(64, 3),
-        blocks=(_POOL, _64, _64, _POOL, _128, _128, _POOL, _192, _192, _256, _256),
-    ),
+    "squeezenet1_1": SqueezeNet,
 }

@@ -16,7 +16,7 @@ class ThreeBlockCNN(nn.Module):
     Attributes:
         num_classes: outputs of the last layer; 0 to leave it out and return its input.
         in_channels: channels of the images that tools assume; the module itself takes any number.
-        image_size: height and width that tools assume; the module itself takes any.
+        image_size: height and width that tools assume; the module itself takes any from 8.
         widths: filters of both convolutions of each block.
         hidden: units of the dense layer.
         norm_first: BN before ReLU (PyTorch courses), or after it (Keras courses).

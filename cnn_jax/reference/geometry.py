@@ -32,14 +32,16 @@ def output_size(
         stride: pixels from one position to the next.
         padding: pixels added on both sides, or (before, after).
         dilation: pixels from one entry of the window to the next.
-        ceil_mode: whether a last, incomplete stride counts too; not where it would start in the
-            padding behind the image (PyTorch's rule).
+        ceil_mode: whether a last, incomplete stride counts too, even of a first window that reaches
+            beyond the padded image by less than a stride; not where it would start in the padding
+            behind the image (PyTorch's rule).
 
     Returns:
         Pixels of the output.
 
     Raises:
-        InputError: if the window is larger than the padded image.
+        InputError: if the window is larger than the padded image; with `ceil_mode`, larger by a
+            stride or more.
 
     >>> output_size(32, kernel=3)
     30
@@ -58,11 +60,12 @@ def output_size(
 
     covered = dilation * (kernel - 1) + 1
     padded = size + before + after
-    if covered > padded:
+    missing = covered - padded - (stride - 1 if ceil_mode else 0)
+    if missing > 0:
         spread = f", which `dilation` (={dilation}) spreads over {covered}," if dilation > 1 else ""
         raise InputError(
             f"`kernel` (={kernel}){spread} must fit in the padded image (={padded}): "
-            f"shrink it, or add {covered - padded} to `padding` in all"
+            f"shrink it, or add {missing} to `padding` in all"
         )
 
     positions = (padded - covered) // stride + 1

@@ -82,8 +82,8 @@ def max_pool(
         float64 [H', W'] or [H', W', C], H' and W' by `output_size`.
 
     Raises:
-        InputError: for integers, a wrong rank, a window larger than the padded image, or a
-            padding as large as the window.
+        InputError: for integers, a wrong rank, a window larger than the padded image (with
+            `ceil_mode`, larger by a stride or more), or a padding as large as the window.
 
     >>> image = np.array([[1, 3, 2, 4], [5, 6, 1, 2], [3, 2, 7, 8], [1, 4, 2, 4]], float)
     >>> max_pool(image, window=2)

@@ -15,7 +15,7 @@ from cnn_jax.conclusion import Outcome
 from cnn_jax.data import Source, file_names
 from cnn_jax.errors import InputError
 from cnn_jax.evaluate import Evaluation
-from cnn_jax.evaluate.plots import spread
+from cnn_jax.evaluate.plots import spread, visible
 from cnn_jax.explain import first_filters, grad_cam, overlaid
 from cnn_jax.steps import normalize, to_float
 
@@ -109,7 +109,7 @@ def exhibited(
     predictions, confidences = evaluation.predictions, evaluation.confidences
     shown = tuple(
         Exhibit(
-            image=address(_visible(image)),
+            image=address(visible(image)),
             map=None if maps is None else address(maps[index]),
             name=files[position] if files else f"image {position}",
             true=class_names[source.labels[position]],
@@ -147,7 +147,7 @@ def _maps(
         return grad_cam(network.model, variables, preprocess(to_float(images)))
 
     try:
-        return overlaid(_visible(images) / 255, mapped(network.variables, images)), None
+        return overlaid(visible(images) / 255, mapped(network.variables, images)), None
     except InputError as error:
         return None, str(error)
 
@@ -158,10 +158,3 @@ def _filters(outcome: Outcome) -> str | None:
     except InputError:
         return None
     return _encoded(tiles, "png", optimize=True)
-
-
-def _visible(images: np.ndarray) -> np.ndarray:
-    """Bring images [..., C] to uint8 [..., 1 or 3]."""
-    if images.dtype != np.uint8:
-        images = np.round(255 * np.clip(np.asarray(to_float(images)), 0, 1)).astype(np.uint8)
-    return images if images.shape[-1] in (1, 3) else images[..., :1]

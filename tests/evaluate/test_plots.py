@@ -53,7 +53,8 @@ def test_curves_hold_the_records(figures, tmp_path):
     assert [line.get_label() for line in loss.lines] == ["train", "validation"]
     np.testing.assert_allclose(accuracy.lines[1].get_ydata(), [5, 10, 15])
     np.testing.assert_allclose(loss.lines[0].get_ydata(), [1, 1 / 2, 1 / 3])
-    assert accuracy.get_ylabel() == "accuracy [%]"
+    # Of whatever loss the recipe has.
+    assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("loss [nats]", "accuracy [%]")
     assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -110,6 +111,24 @@ def test_the_gallery_shows_each_predicted_class_in_turn():
     _, evaluation = evaluated(labels, labels)
     chosen = plots.spread(np.arange(20), evaluation, count=6)
     assert chosen.tolist() == [0, 16, 17, 18, 1, 19]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_of_images_that_are_neither_grey_nor_rgb_the_first_channel_is_drawn(
+    channels, figures, tmp_path
+):
+    """Matplotlib refuses two channels, and takes a fourth for transparency."""
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, channels), np.uint8)
+    source = data.array_source(images, np.array([0, 1]), name="satellite")
+    evaluation = Evaluation(Tally(1.0, 2, 2), np.eye(3, dtype=np.float32)[:2])
+    plots.gallery(source, evaluation, NAMES, tmp_path / "gallery.png")
+    plots.augmented(images, images[:, None] / np.float32(255), tmp_path / "augmented.png")
+    expected = (images if channels == 3 else images[..., 0])[0]
+    for figure in figures:
+        first = next(axes.images[0] for axes in figure.axes if axes.images)
+        np.testing.assert_array_equal(first.get_array(), expected)
+    version = figures[1].axes[1].images[0].get_array()
+    np.testing.assert_array_equal(version, expected)
 
 
 def test_per_class_figures_by_hand():

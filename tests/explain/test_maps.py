@@ -114,6 +114,13 @@ def test_integrated_gradients_add_up_to_the_score(baseline):
     np.testing.assert_allclose(found.sum((1, 2, 3)), differences, atol=0.01 * np.ptp(differences))
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_maps_can_be_compiled(name):
+    plain = METHODS[name](MODEL, VARIABLES, IMAGES)
+    compiled = jax.jit(partial(METHODS[name], MODEL))(VARIABLES, IMAGES)
+    np.testing.assert_allclose(compiled, plain, rtol=1e-3, atol=1e-5)
+
+
 def test_occlusion_finds_a_planted_square():
     """The score is the sum of what is bright, and the square is all that is."""
 
@@ -222,6 +229,14 @@ def test_a_single_place_cannot_be_mapped():
     images = IMAGES[:, :1, :1]
     with pytest.raises(InputError, match="leave the stages of Averaging a single place each"):
         explain.grad_cam(MODEL, VARIABLES, images)
+
+
+def test_a_transformer_of_one_block_cannot_be_mapped():
+    model = models.create_model("vit_tiny_patch16", depth=1, image_size=32)
+    images = jnp.ones((1, 32, 32, 3))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+    with pytest.raises(InputError, match=r"`model` \(=VisionTransformer\) has one block.* deeper"):
+        explain.default_target(model, shapes, images)
 
 
 def test_overlays():

@@ -57,14 +57,22 @@ def distinct(draw, *shape: int) -> np.ndarray:
 
 
 @st.composite
-def axes(draw, *, mode: str = "zero", dilated: bool = True, pooling: bool = False) -> Axis:
+def axes(
+    draw,
+    *,
+    mode: str = "zero",
+    dilated: bool = True,
+    pooling: bool = False,
+    ceil_mode: bool = False,
+) -> Axis:
     kernel, stride = draw(few(1, 4)), draw(few(1, 3))
     dilation = draw(few(1, 3)) if dilated else 1
     most = min(2, kernel - 1) if pooling else 3
     padding = draw(few(0, most)), draw(few(0, most))
     covered = dilation * (kernel - 1) + 1
     least = {"reflect": max(padding) + 1, "wrap": max(padding)}.get(mode, 1)
-    size = max(least, covered - sum(padding), 1) + draw(few(0, 5))
+    beyond = stride - 1 if ceil_mode else 0
+    size = max(least, covered - beyond - sum(padding), 1) + draw(few(0, 5))
     return Axis(size, kernel, stride, dilation, padding)
 
 
@@ -136,7 +144,9 @@ def pads(draw) -> Case:
 @st.composite
 def poolings(draw, *, one_dimension=False, averages=False) -> Case:
     """Images or signals without ties, and every option of a pooling."""
-    down, across = draw(axes(dilated=False, pooling=True)), draw(axes(dilated=False, pooling=True))
+    ceil_mode = draw(st.booleans())
+    windows = axes(dilated=False, pooling=True, ceil_mode=ceil_mode)
+    down, across = draw(windows), draw(windows)
     both = (across,) if one_dimension else (down, across)
     options = {
         "window": tuple(axis.kernel for axis in both),
@@ -150,7 +160,7 @@ def poolings(draw, *, one_dimension=False, averages=False) -> Case:
     # A third of the windows lie side by side, as by default.
     if draw(few(0, 2)) == 0:
         del options["stride"]
-    options |= {"ceil_mode": draw(st.booleans()), "plain": draw(st.booleans())}
+    options |= {"ceil_mode": ceil_mode, "plain": draw(st.booleans())}
     if averages:
         options["count_include_pad"] = draw(st.booleans())
     sizes = [axis.size for axis in both]

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -132,6 +133,38 @@ def test_a_padding_beyond_the_kernel_s_reach_only_cuts():
     call = partial(layers.transposed_convolution, images, kernel, groups=3)
     actual = jax.jit(partial(call, padding=((2, 0), (3, 2))))()
     np.testing.assert_allclose(actual, call(padding=0)[:, 2:, 3:-2], **NEAR)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "options"),
+    [
+        ((1, 1), {}),
+        ((1, 3), {"stride": (2, 1)}),
+        ((3, 2), {"stride": (2, 3), "output_padding": (1, 2)}),
+    ],
+)
+def test_gradients_that_cut_off_are_pytorchs(kernel, options):
+    """Autodiff gives their convolutions negative paddings: of short kernels, at both sides."""
+    rng = np.random.default_rng(0)
+    images, weights = rng.normal(size=(2, 6, 5, 7)), rng.normal(size=(6, 4, *kernel))
+    tensors = [torch.tensor(array, requires_grad=True) for array in (images, weights)]
+    expected = torch.nn.functional.conv_transpose2d(*tensors, **options)
+    cotangent = rng.normal(size=expected.shape)
+    expected.backward(torch.tensor(cotangent))
+
+    @jax.jit
+    def gradients(cotangent, *arrays):
+        pasted = partial(layers.transposed_convolution, **options)
+        return jax.vjp(pasted, *arrays)[1](cotangent)
+
+    narrow = [array.astype(np.float32) for array in (cotangent, images, weights)]
+    found = gradients(
+        narrow[0].transpose(0, 2, 3, 1),
+        narrow[1].transpose(0, 2, 3, 1),
+        narrow[2].transpose(2, 3, 0, 1),
+    )
+    np.testing.assert_allclose(found[0], tensors[0].grad.numpy().transpose(0, 2, 3, 1), **NEAR)
+    np.testing.assert_allclose(found[1], tensors[1].grad.numpy().transpose(2, 3, 0, 1), **NEAR)
 
 
 def test_a_program_that_once_aborted_compiles():

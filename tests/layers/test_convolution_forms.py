@@ -34,6 +34,8 @@ CASES = {
         (2, 3, 3, 4),
         {"stride": (2, 1), "dilation": (3, 2), "padding": ((0, 1), (0, 0))},
     ),
+    "side by side": ((7, 8, 3), (3, 4, 3, 4), {"stride": (3, 4)}),
+    "large kernel": ((9, 9, 2), (9, 8, 2, 3), {}),
     "depthwise": ((6, 7, 3), (3, 3, 1, 6), {"stride": 2, "padding": 1, "groups": 3}),
 }
 LITERAL = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
@@ -120,7 +122,12 @@ def chosen(size, kernel_shape, options):
 
 
 def test_the_choice(monkeypatch):
-    special = {"1x1": forms._product, "few": forms._patches_product, "depthwise": forms._shifted}
+    special = {
+        "1x1": forms._product,
+        "few": forms._patches_product,
+        "side by side": forms._tiles_product,
+        "depthwise": forms._shifted,
+    }
     for name, case in CASES.items():
         found = [form for start, form in special.items() if name.startswith(start)]
         assert [chosen(*case)] == (found or [forms._dense]), name
@@ -157,7 +164,15 @@ def test_gradients_lie_as_loops_want_them(name):
     program = jax.make_jaxpr(gradients)(jnp.ones((2, 1, *size)), jnp.ones(kernel_shape))
     found = convolutions(program.jaxpr)
     assert set(found) <= {LITERAL}
-    assert bool(found) == (not name.startswith(("few", "depthwise")))
+    assert bool(found) == (not name.startswith(("few", "side by side", "depthwise")))
+
+
+@pytest.mark.parametrize("stride", [1, 16])
+def test_at_few_positions_no_large_kernel_is_unrolled(stride):
+    """A transformer's patch embedding on small images would be 256 slices, or 1,024."""
+    images, kernel = jnp.ones((1, 16 + stride, 16 + stride, 3)), jnp.ones((16, 16, 3, 4))
+    program = jax.make_jaxpr(partial(layers.convolution, stride=stride))(images, kernel)
+    assert str(program).count("= slice") <= 1
 
 
 def test_a_frozen_kernel_costs_no_gradient():

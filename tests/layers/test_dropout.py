@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnn_jax import layers, reference
+from cnn_jax.errors import InputError
 
 SHAPE = (6, 5, 4, 8)
 # Axes along which one decision holds for all.
@@ -118,3 +119,15 @@ def test_masks_of_two_steps_are_never_the_same(seed, step):
 def test_evaluation_drops_nothing_and_needs_no_key():
     for output in TwoDropouts().apply({}, jnp.ones((4, 64))):
         np.testing.assert_array_equal(output, np.ones((4, 64)))
+
+
+def test_axes_are_counted_from_the_end_too():
+    x, rngs = jnp.ones((3, 4, 5, 16)), {"dropout": jax.random.key(0)}
+
+    def dropped(*axes):
+        return layers.Dropout(0.5, broadcast_dims=axes).apply({}, x, rngs=rngs)
+
+    np.testing.assert_array_equal(dropped(-3, -2), dropped(1, 2))
+    for axis in (4, -5):
+        with pytest.raises(InputError, match=rf"`broadcast_dims` \(=\({axis},\)\) .* from -4 to 3"):
+            dropped(axis)

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -194,3 +195,16 @@ def test_true_convolution_by_an_even_kernel_is_cross_correlation(case):
         )
 
     np.testing.assert_allclose(*both(images), **NEAR)
+
+
+@pytest.mark.parametrize(
+    ("pool", "expected"),
+    [
+        (partial(layers.max_pool, window=2), [[1, 0], [0, 0]]),
+        (partial(layers.adaptive_max_pool, output_size=1), [[0.25, 0.25], [0.25, 0.25]]),
+        (layers.global_max_pool, [[0.25, 0.25], [0.25, 0.25]]),
+    ],
+)
+def test_which_of_equal_pixels_get_the_gradient(pool, expected):
+    gradient = jax.grad(lambda images: pool(images).sum())(jnp.ones((1, 2, 2, 1)))
+    np.testing.assert_array_equal(gradient[0, :, :, 0], expected)

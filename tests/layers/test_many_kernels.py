@@ -129,6 +129,12 @@ def test_the_gradient_of_a_map_is_the_map_of_gradients():
     )
 
 
+def test_parameters_are_drawn_inside_as_outside():
+    model, images = Conv(features=4, kernel_size=3), jnp.zeros((2, 1, 5, 5, 1))
+    init, keys = jax.vmap(model.init), jax.random.split(jax.random.key(0), 2)
+    chex.assert_trees_all_equal(fast_over_kernels(init)(keys, images), init(keys, images))
+
+
 def test_outside_the_program_is_what_it_was():
     model, images = Conv(features=4, kernel_size=3), jnp.zeros((1, 5, 5, 1))
     variables = model.init(jax.random.key(0), images)

@@ -161,5 +161,7 @@ def test_wrong_names_and_options_are_told():
         InputError, match=r"`num_clases` \(=3\) is not an option of mlp: did you mean"
     ):
         models.create_model("mlp", num_clases=3)
+    with pytest.raises(InputError, match=r"`dtype` \(=None\) must be a floating-point type"):
+        models.create_model("mlp", dtype=None)
     with pytest.raises(InputError, match=r"`dtype` \(=int8\) must be a floating-point type"):
         models.create_model("mlp", dtype="int8")

@@ -145,6 +145,15 @@ def test_evaluation_needs_no_rng_and_changes_nothing(name):
     assert {path[0] for path in program.shapes} <= {"params", "batch_stats"}
 
 
+def test_each_module_is_a_network_by_its_defaults():
+    """A variant, or one that can be traced."""
+    variants = [create_model(name) for name in VARIANTS]
+    for kind in {type(model) for model in variants}:
+        model = kind()
+        if model not in variants:
+            assert trace(model, default_image_shape(model)).jaxpr.out_avals
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_evaluation_returns_the_statistics_that_it_was_given(name):
     model, images = small_model(name), small_images(name)

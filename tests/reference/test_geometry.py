@@ -27,6 +27,7 @@ from cnn_jax.reference import (
         (224, {"kernel": 7, "stride": 2, "padding": 3}, 112),
         (112, {"kernel": 3, "stride": 2, "padding": 1}, 56),
         (112, {"kernel": 3, "stride": 2, "ceil_mode": True}, 56),
+        (2, {"kernel": 3, "stride": 2, "ceil_mode": True}, 1),
         (28, {"kernel": 5, "dilation": 2}, 20),
         (4, {"kernel": 2, "padding": (0, 1)}, 4),
     ],

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
+from cnn_jax.errors import InputError
 from cnn_jax.reference import (
     adaptive_average_pool,
     adaptive_max_pool,
@@ -67,6 +69,37 @@ def test_ceil_mode_drops_a_window_that_starts_behind_the_image():
     row = np.array([[1.0, 2.0, 3.0]])
     options = {"window": (1, 2), "stride": (1, 2), "padding": ((0, 0), (1, 1)), "ceil_mode": True}
     assert max_pool(row, **options).tolist() == [[1, 3]]
+
+
+def test_ceil_mode_keeps_a_window_that_is_larger_than_the_image():
+    """By less than a stride; PyTorch's networks rely on it where images are small."""
+    row = np.array([[1.0, 2.0]])
+    assert max_pool(row, window=(1, 3), stride=(1, 2), ceil_mode=True).tolist() == [[2]]
+    assert average_pool(row, window=(1, 3), stride=(1, 2), ceil_mode=True).tolist() == [[1.5]]
+    with pytest.raises(InputError, match=r"`kernel` \(=4\) .* image \(=2\): .* add 1 to `padding`"):
+        max_pool(row, window=(1, 4), stride=(1, 2), ceil_mode=True)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_ceil_mode_is_pytorchs(seed):
+    """In values, in shapes, and in what is refused."""
+    rng = np.random.default_rng(seed)
+    size, window, stride = (tuple(rng.integers(1, high, 2).tolist()) for high in (9, 7, 5))
+    padding = tuple(int(rng.integers(0, wide // 2 + 1)) for wide in window)
+    image = rng.normal(size=size)
+    tensor = torch.tensor(image)[None, None]
+    theirs = {"stride": stride, "padding": padding, "ceil_mode": True}
+    ours = {"window": window, **theirs}
+    counted = {"count_include_pad": bool(seed % 2)}
+    try:
+        expected = torch.nn.functional.max_pool2d(tensor, window, **theirs)[0, 0]
+    except RuntimeError:
+        with pytest.raises(InputError, match="must fit in the padded image"):
+            max_pool(image, **ours)
+        return
+    np.testing.assert_array_equal(max_pool(image, **ours), expected)
+    expected = torch.nn.functional.avg_pool2d(tensor, window, **theirs, **counted)[0, 0]
+    np.testing.assert_allclose(average_pool(image, **ours, **counted), expected, atol=1e-14)
 
 
 @pytest.mark.parametrize("seed", range(30))
