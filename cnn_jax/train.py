@@ -7,7 +7,9 @@ from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 
 import flax.linen as nn
 import jax
@@ -193,6 +195,8 @@ def _run_in(
         journal = Journal(
             recipe, engine.schedule, workdir, reporter, progress, step=int(state.step), began=began
         )
+        # Matplotlib takes half a second to import: it does so while the first steps are compiled.
+        Thread(target=import_module, args=("cnn_jax.report",)).start()
         with closing(journal):
             source = _brought_near(recipe.data.train)
             for phase in engine.phases:
@@ -420,7 +424,7 @@ def _conclude(
     )
 
     def written() -> tuple[dict, list[dict]]:
-        from cnn_jax.report import write_report  # Matplotlib takes half a second to import
+        from cnn_jax.report import write_report
 
         figures = {
             "step": int(state.step),

@@ -29,7 +29,7 @@ _PHASES = {
         for name in ("__init__", "__exit__", "save", "wait", "restore", "recover")
     ],
     "pictures": [("cnn_jax.train", "write_pictures")],
-    "report": [("cnn_jax.report", "write_report")],
+    "report": [("cnn_jax.train", "_conclude")],  # what is neither evaluation nor a picture of it
 }
 
 Interval = tuple[str, float, float]
@@ -90,7 +90,6 @@ def main() -> None:
     began = time.perf_counter()
     cli = import_module("cnn_jax.cli")
     import_module("cnn_jax.train")
-    import_module("cnn_jax.report")
     intervals.append(("imports", began, time.perf_counter()))
     for phase, functions in _PHASES.items():
         for module, path in functions:
