@@ -14,6 +14,9 @@ def check_least_side(images: jax.Array, least: int) -> None:
 
     Raises:
         InputError: they have fewer.
+
+    >>> import numpy as np
+    >>> check_least_side(np.ones((1, 32, 40, 3)), 32)
     """
     height, width = images.shape[1:3]
     if min(height, width) < least:
