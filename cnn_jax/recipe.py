@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -193,11 +194,15 @@ def monitor_mode(monitor: str) -> Mode:
     return "min" if monitor.endswith("loss") else "max"
 
 
-def describe(value: Any) -> Any:
+def describe(value: Any, *, inside: frozenset[int] = frozenset()) -> Any:
     """Describe a recipe, or a part of one, in JSON's types.
+
+    A function is its name: what it does is not looked at. What a local one has captured, what a
+    bound method belongs to, and the attributes of an object are described with them.
 
     Args:
         value: a recipe, module, dataset, function, partial, or anything that these hold.
+        inside: what is being described already, for the recursion.
 
     Returns:
         Nested dictionaries, lists, strings, numbers, booleans and None.
@@ -205,38 +210,69 @@ def describe(value: Any) -> Any:
     >>> describe(partial(schedules.cosine, learning_rate=0.1))
     {'function': 'cnn_jax.schedules.cosine', 'learning_rate': 0.1}
     """
+    within = partial(describe, inside=inside | {id(value)})
     match value:
         case None | bool() | int() | float() | str():
             return value
         case np.generic():
             return value.item()
+        case jax.Array() if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+            return within(jax.random.key_data(value))
         case np.ndarray() | jax.Array():
             array = np.ascontiguousarray(value)
             digest = hashlib.sha256(array).hexdigest()
             return {"shape": list(array.shape), "type": str(array.dtype), "sha256": digest}
         case tuple() | list():
-            return [describe(item) for item in value]
+            return [within(item) for item in value]
         case dict():
-            return {str(key): describe(item) for key, item in value.items()}
+            return {str(key): within(item) for key, item in value.items()}
+        case set() | frozenset():
+            return sorted(repr(item) for item in value)
         case Dataset():
             return _describe_dataset(value)
         case Recipe():
             return _describe_recipe(value)
         case nn.Module():
-            return describe(models.describe_model(value))
+            return within(models.describe_model(value))
         case partial():
-            return {"function": describe(value.func), **describe(value.keywords)}
+            arguments = {"arguments": within(value.args)} if value.args else {}
+            return {"function": within(value.func), **arguments, **within(value.keywords)}
         case np.dtype():
             return value.name
+    if inspect.ismodule(value):
+        return value.__name__
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
-            field.name: describe(getattr(value, field.name)) for field in dataclasses.fields(value)
+            field.name: within(getattr(value, field.name)) for field in dataclasses.fields(value)
         }
     if isinstance(value, type) and issubclass(value, np.generic):
         return np.dtype(value).name
     if callable(value) and hasattr(value, "__qualname__"):
-        return f"{inspect.getmodule(value).__name__}.{value.__qualname__}"
+        name = f"{inspect.getmodule(value).__name__}.{value.__qualname__}"
+        captured = {} if id(value) in inside else _captured(value)
+        return {"function": name, "captured": within(captured)} if captured else name
+    if type(value).__repr__ is object.__repr__:  # which says where it lies in memory
+        held = {} if id(value) in inside else vars(value) if hasattr(value, "__dict__") else {}
+        return {"class": f"{type(value).__module__}.{type(value).__qualname__}", **within(held)}
     return repr(value)
+
+
+def _captured(function: Callable) -> dict:
+    """Find what a function holds that its name does not tell."""
+    if inspect.ismethod(function):
+        return {"of": function.__self__}
+    while not hasattr(function, "__code__") and hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    if "<" not in function.__qualname__ or not hasattr(function, "__code__"):
+        return {}  # one of a module: there is one of that name
+    names, cells = function.__code__.co_freevars, function.__closure__ or ()
+    captured = {}
+    for name, cell in zip(names, cells, strict=True):
+        with suppress(ValueError):  # not assigned yet
+            captured[name] = cell.cell_contents
+    parameters = inspect.signature(function).parameters.values()
+    defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
+    return {**defaults, **captured}
 
 
 def differences(there: Any, here: Any, *, path: str = "") -> list[str]:
@@ -262,6 +298,11 @@ def differences(there: Any, here: Any, *, path: str = "") -> list[str]:
                 there.get(key, "nothing"), here.get(key, "nothing"), path=f"{path}.{key}".strip(".")
             )
         ]
+    if isinstance(here, dict) and {**here, "captured": 0} == {"function": there, "captured": 0}:
+        return []  # described when a function was its name alone
+    lists = isinstance(there, list) and isinstance(here, list) and len(there) == len(here)
+    if lists and not any(map(differences, there, here)):
+        return []
     return [] if there == here else [f"{path}: {there} there, {here} here"]
 
 

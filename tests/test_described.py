@@ -1,0 +1,98 @@
+"""What a description tells apart, and that it is the same in another process."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+from cnn_jax import models, optim
+from cnn_jax.recipe import describe, differences
+
+
+class Operation:
+    """A plain class: its `repr` is where it lies in memory."""
+
+    def __init__(self, strength):
+        """Hold a number."""
+        self.strength = strength
+
+    def __call__(self, key, image):
+        """Multiply."""
+        return self.strength * image
+
+    def apply(self, key, image):
+        """Multiply."""
+        return self(key, image)
+
+
+def closure(strength):
+    return lambda key, image: strength * image
+
+
+def default(strength):
+    return lambda key, image, by=strength: by * image
+
+
+def recursive(strength):
+    def function(depth):
+        return other(depth - 1) if depth else strength
+
+    def other(depth):
+        return function(depth)
+
+    return function
+
+
+def of_variables(value):
+    variables = {"params": {"kernel": np.full((2, 2), value)}}
+    return partial(lambda variables, images: images, variables)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Operation,
+        closure,
+        default,
+        recursive,
+        of_variables,
+        lambda value: Operation(value).apply,
+        lambda value: jax.jit(closure(value)),
+        lambda value: closure(np.full(3, value)),
+        lambda value: closure(jax.random.key(value)),
+        lambda value: partial(closure(value), key=1),
+        lambda value: closure({str(value), "a", "b"}),
+    ],
+)
+def test_what_differs_in_effect_is_described_differently_and_the_same_alike(make):
+    one, again, two = describe(make(1)), describe(make(1)), describe(make(2))
+    assert one == again
+    assert one != two
+    assert differences(one, two)
+    assert " at 0x" not in str(one)
+
+
+def test_a_description_of_before_is_still_the_same():
+    model = models.create_model("mlp", num_classes=3)
+    parts = (optim.sgd, partial(optim.sgd, momentum=0.5), len, jax.nn.relu, model)
+    assert [describe(part) for part in parts] == [
+        "cnn_jax.optim.sgd",
+        {"function": "cnn_jax.optim.sgd", "momentum": 0.5},
+        "builtins.len",
+        "jax._src.nn.functions.relu",
+        {"name": "mlp", "num_classes": 3},
+    ]
+    assert describe(lambda image: image).endswith(".<lambda>")
+
+
+def test_a_run_of_before_goes_on_where_a_closure_was_its_name_alone():
+    here = describe({"loss": closure(1), "augment": (optim.sgd, partial(closure(2), key=1))})
+    name = f"{__name__}.closure.<locals>.<lambda>"
+    there = {"loss": name, "augment": ["cnn_jax.optim.sgd", {"function": name, "key": 1}]}
+    assert differences(there, here) == []
+    assert differences({**there, "loss": "another"}, here)
+    other = describe({"loss": closure(1), "augment": (optim.sgd, partial(closure(2), key=2))})
+    assert differences(there, other)
+    # Options are no capture.
+    assert differences("cnn_jax.optim.sgd", describe(partial(optim.sgd, momentum=0.5)))
