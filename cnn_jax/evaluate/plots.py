@@ -23,8 +23,10 @@ def learning_curves(records: Sequence[dict], path: Path) -> None:
         path: the PNG to write.
     """
     epochs = [record["epoch"] for record in records]
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    figure = Figure(figsize=(9, 3.6))
+    # Margins set by hand: to have them worked out takes as long as the rest.
+    margins = {"left": 0.075, "right": 0.99, "bottom": 0.135, "top": 0.94, "wspace": 0.2}
+    loss_axes, accuracy_axes = figure.subplots(1, 2, gridspec_kw=margins)
     for axes, metric, scale in ((loss_axes, "loss", 1), (accuracy_axes, "accuracy", 100)):
         for split, color in (("train", _TRAIN), ("validation", _VALIDATION)):
             if f"{split}_{metric}" in records[0]:
