@@ -124,26 +124,30 @@ def gallery(source: Source, evaluation: Evaluation, class_names: Sequence[str], 
     columns, rows = 8, 2
     right = evaluation.predictions == source.labels
     predictions, confidences = evaluation.predictions, evaluation.confidences
-    figure = Figure(figsize=(1.3 * columns, 1.75 * 2 * rows + 0.8))
+    width, height = 1.3 * columns, 1.75 * 2 * rows + 0.8
+    figure = Figure(figsize=(width, height))
+    # One pair of axes in inches for all: each pair takes as long to draw as four images.
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height), autoscale_on=False)
+    axes.set_axis_off()
     for half, (chosen, title, color) in enumerate(
         ((right, "right", "#00703c"), (~right, "wrong", "#b00020"))
     ):
         positions = np.flatnonzero(chosen)
+        top = height * (1 - 0.5 * half)
         count = f"{title}: {len(positions):,} of {len(source):,} test images"
-        figure.text(0.5, 0.99 - 0.5 * half, count, ha="center", va="top", color=color, fontsize=12)
+        axes.text(width / 2, top - 0.08, count, ha="center", va="top", color=color, fontsize=12)
         for place, position in enumerate(spread(positions, evaluation, count=rows * columns)):
-            # Set by hand: to have it worked out for so many takes half a second.
             row, column = divmod(place, columns)
-            bottom = 0.77 - 0.5 * half - 0.235 * row
-            axes = figure.add_axes((column / columns + 0.005, bottom, 0.99 / columns - 0.005, 0.15))
-            axes.set_axis_off()
-            axes.imshow(_picture(source.read(np.array([position]))[0]), cmap="gray")
+            x, y = 1.3 * (column + 0.5), top - 1.79 - 1.83 * row
+            image = _picture(source.read(np.array([position]))[0])
+            tall, wide = 1.17 * np.array(image.shape[:2]) / max(image.shape[:2])
+            where = (x - wide / 2, x + wide / 2, y, y + tall)
+            axes.imshow(image, cmap="gray", extent=where, aspect="auto")
             predicted = class_names[predictions[position]]
             true = class_names[source.labels[position]]
             title = f"{predicted} ({round(100 * float(confidences[position]))} %)"
-            axes.set_title(
-                title if predicted == true else f"{title}\nnot {true}", fontsize=7.5, color=color
-            )
+            title = title if predicted == true else f"{title}\nnot {true}"
+            axes.text(x, y + tall + 0.08, title, ha="center", color=color, fontsize=7.5)
     figure.savefig(path, dpi=_DPI)
 
 
