@@ -135,7 +135,7 @@ def gallery(source: Source, evaluation: Evaluation, class_names: Sequence[str], 
         positions = np.flatnonzero(chosen)
         top = height * (1 - 0.5 * half)
         count = f"{title}: {len(positions):,} of {len(source):,} test images"
-        axes.text(width / 2, top - 0.08, count, ha="center", va="top", color=color, fontsize=12)
+        figure.text(0.5, 0.99 - 0.5 * half, count, ha="center", va="top", color=color, fontsize=12)
         for place, position in enumerate(spread(positions, evaluation, count=rows * columns)):
             row, column = divmod(place, columns)
             x, y = 1.3 * (column + 0.5), top - 1.79 - 1.83 * row
