@@ -18,7 +18,7 @@ _FAMILIES = {
     "mobilenet_v1_025": {}, "mobilenet_v2_050": {}, "mobilenet_v3_small": {},
     "preactresnet18_cifar": {}, "regnet_y_400mf": {}, "resnet18": {}, "resnet20_cifar": {},
     "shufflenet_v2_x0_5": {}, "simple_cnn": {}, "squeezenet1_0": {}, "three_block_cnn": {},
-    "vgg11_bn": {}, "vit_tiny_patch32": {}, "wrn_16_4_cifar": {},
+    "vgg11_bn": {"hidden": 64}, "vit_tiny_patch32": {}, "wrn_16_4_cifar": {},
 }  # fmt: skip
 
 
