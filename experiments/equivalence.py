@@ -3,21 +3,12 @@
     python experiments/equivalence.py
 
 Each row is a process of its own with so many virtual devices of the CPU, or several processes that
-<<<<<<< HEAD
-share them and meet on this machine. It trains a small CNN with
-BatchNorm, dropout, augmentation and CutMix for 50 steps on the digits, a batch of 64 shared by the devices,
-and evaluates it on 1,003 images, which no number of devices divides. Compared with one device are
-the losses of the steps, which images were in each batch, and how many were evaluated. The network
-and its learning rate are small on purpose: where a rounding decides whether a ReLU lets a value
-through, equal runs drift apart, and the more values there are, the sooner.
-=======
 share them and meet on this machine. It trains a small CNN with BatchNorm, dropout, augmentation and
 CutMix for 50 steps on the digits, a batch of 64 shared by the devices, and evaluates it on 1,003
 images, which no number of devices divides. Compared with one device are the losses of the steps,
 which images were in each batch, and how many were evaluated. The network and its learning rate are
 small on purpose: where a rounding decides whether a ReLU lets a value through, equal runs drift
 apart, and the more values there are, the sooner.
->>>>>>> d0391e654c7e0f9cb04a5ebc118a947a3221f5eb
 
 Measured:
 
