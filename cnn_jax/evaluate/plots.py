@@ -145,7 +145,7 @@ def gallery(source: Source, evaluation: Evaluation, class_names: Sequence[str], 
             image = _picture(source.read(np.array([position]))[0])
             tall, wide = 1.17 * np.array(image.shape[:2]) / max(image.shape[:2])
             where = (x - wide / 2, x + wide / 2, y, y + tall)
-            axes.imshow(image, cmap="gray", extent=where, aspect="auto")
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=where, aspect="auto")
             predicted = class_names[predictions[position]]
             true = class_names[source.labels[position]]
             title = f"{predicted} ({round(100 * float(confidences[position]))} %)"

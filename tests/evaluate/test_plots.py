@@ -138,6 +138,7 @@ def test_of_images_that_are_neither_grey_nor_rgb_the_first_channel_is_drawn(
     for figure in figures:
         first = next(axes.images[0] for axes in figure.axes if axes.images)
         np.testing.assert_array_equal(first.get_array(), expected)
+        assert first.get_clim() == (0, 255)  # a dark image is drawn dark
     version = figures[1].axes[1].images[0].get_array()
     np.testing.assert_array_equal(version, expected)
 
