@@ -2,9 +2,10 @@
 
 The kinds are those of Hendrycks and Dietterich 2019, "Benchmarking Neural Network Robustness to
 Common Corruptions and Perturbations", section 3, and the severities those of their ImageNet-C
-where the form is the same, with lengths in proportion to the image. So figures can be compared
-among runs, and not with published ones. Glass blur and frost, which takes photographs of frost,
-are left out.
+where the form is the same, with lengths in proportion to the image; but for Gaussian blur, whose
+first, of 1 pixel in 224, would leave images of 32x32 as they are. So figures can be compared among
+runs, and not with published ones. Glass blur and frost, which takes photographs of frost, are left
+out.
 """
 
 from collections.abc import Callable
