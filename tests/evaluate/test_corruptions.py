@@ -94,6 +94,12 @@ def test_jpeg_is_pillows(quality, channels):
     assert lost > 0.5
 
 
+def test_products_are_exact_on_every_device():
+    """Where a device would multiply in fewer bits unless told."""
+    program = str(jax.make_jaxpr(partial(digital.jpeg, KEY, quality=25.0))(PHOTOGRAPH))
+    assert program.count("dot_general") == program.count("precision=(Precision.HIGHEST") == 6
+
+
 def test_filters_are_scipys():
     kernel = np.random.default_rng(0).random((5, 7)).astype(np.float32)
     found = compiled(blur.convolved, PHOTOGRAPH, jnp.asarray(kernel))
