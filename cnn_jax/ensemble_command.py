@@ -44,8 +44,9 @@ def ensemble(
 
     Printed are the accuracy of each, their mean, that of their average, and those of the soups,
     networks whose weights are the average of the runs': of all, and of those that the validation
-    images choose one by one. Runs from different random weights make a good ensemble and a soup
-    that knows nothing; runs fine-tuned from the same weights make both.
+    images choose one by one, where all runs held out the same. Runs from different random weights
+    make a good ensemble and a soup that knows nothing; runs fine-tuned from the same weights make
+    both.
 
     \b
     cnn-jax ensemble runs/seed-0 runs/seed-1 runs/seed-2 --flip
@@ -103,6 +104,11 @@ def _tell_soups(
         save_weights(uniform, out)
     found = answers(replace(first, variables=uniform), dataset.test)
     tell("soup", _figures(found, dataset.test.labels) + (f", written to {out}" if out else ""))
+    held_out = [run.description["recipe"]["data"]["validation"] for run in members]
+    if any(each != held_out[0] for each in held_out):
+        # Some would be judged by images that they were trained on.
+        tell("greedy soup", "none: the runs held out different validation images")
+        return
     if dataset.validation is None:
         return
 

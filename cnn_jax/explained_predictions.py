@@ -1,5 +1,6 @@
 """Predictions with a picture for each: what in the image speaks for the best guess."""
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -108,6 +109,13 @@ def _make_room(folder: Path, pictures: Sequence[Path]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"`explain` (={folder}) cannot be made: {error.strerror}") from error
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"`explain` (={folder}) cannot be written to: {error.strerror}: name another folder"
+        ) from error
 
 
 def _draw(image: np.ndarray, heat: np.ndarray, picture: Path) -> None:

@@ -1,5 +1,6 @@
 """`cnn-jax finetune` and `cnn-jax probe`: a pretrained network for photographs of one's own."""
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,7 +83,7 @@ def finetune(
     recipe = finetuning_recipe(dataset, start, **chosen)
     workdir = workdir or Path("runs") / f"{dataset.name}-{Path(start.name).name}"
     train_or_exit(recipe, workdir, **how)
-    click.echo(f"      cnn-jax predict {workdir} PHOTOGRAPH...")
+    click.echo(f"      cnn-jax predict {shlex.quote(str(workdir))} PHOTOGRAPH...")
 
 
 @click.command("probe")

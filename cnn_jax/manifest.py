@@ -10,8 +10,10 @@ Whatever one changes in the folder or in the manifest itself, they no longer agr
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, BinaryIO
 
 NAME = "manifest.json"
 _DIGEST_BYTES = 16
@@ -38,7 +40,11 @@ def write_manifest(folder: Path) -> None:
     None
     weights has other bytes than were written
     """
-    content = json.dumps(_described(folder), indent=1)  # no newline that could be lost unnoticed
+    # What is read may be in memory alone as yet.
+    _of_each(folder, _keep)
+    content = json.dumps(
+        _of_each(folder, _description), indent=1
+    )  # no newline that could be lost unnoticed
     with (folder / NAME).open("w") as file:
         file.write(content)
         file.flush()
@@ -61,7 +67,7 @@ def damage(folder: Path) -> str | None:
     except (OSError, ValueError):
         return f"its {NAME} cannot be read"
     try:
-        found = _described(folder)
+        found = _of_each(folder, _description)
     except OSError as error:
         return f"{error.filename} cannot be read: {error.strerror}"
     if not isinstance(written, dict):
@@ -77,24 +83,32 @@ def damage(folder: Path) -> str | None:
     return None
 
 
-def _described(folder: Path) -> dict[str, dict]:
-    """Describe each file but the manifest, by its path in the folder."""
+def _of_each(folder: Path, function: Callable[[BinaryIO], Any]) -> dict[str, Any]:
+    """Apply a function to each file but the manifest, by its path in the folder."""
     paths = sorted(
         path for path in folder.rglob("*") if not path.is_dir() and path != folder / NAME
     )
+
+    def applied(path: Path) -> Any:
+        try:
+            with path.open("rb") as file:
+                return function(file)
+        except OSError as error:  # which knows the file only where that could not be opened
+            raise OSError(error.errno, error.strerror, str(path)) from error
+
     # Small files take as long as the disk does to answer, and it answers many at once.
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="manifest") as threads:
-        described = threads.map(_description, paths)
         names = (path.relative_to(folder).as_posix() for path in paths)
-        return dict(zip(names, described, strict=True))
+        return dict(zip(names, threads.map(applied, paths), strict=True))
 
 
-def _description(path: Path) -> dict:
-    with path.open("rb") as file:
-        # What is read may be in memory alone as yet.
-        os.fsync(file.fileno())
-        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=_DIGEST_BYTES))
-        return {"bytes": os.fstat(file.fileno()).st_size, "blake2b": digest.hexdigest()}
+def _keep(file: BinaryIO) -> None:
+    os.fsync(file.fileno())
+
+
+def _description(file: BinaryIO) -> dict:
+    digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=_DIGEST_BYTES))
+    return {"bytes": os.fstat(file.fileno()).st_size, "blake2b": digest.hexdigest()}
 
 
 def _difference(name: str, written: object, found: dict) -> str:

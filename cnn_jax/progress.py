@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -158,7 +159,7 @@ class Reporter:
         self.say(f"files: {workdir}")
         for name, content in _FILES:
             self.say(f"  {name:<22} {content}")
-        self.say(f"next: cnn-jax evaluate {workdir}")
+        self.say(f"next: cnn-jax evaluate {shlex.quote(str(workdir))}")
 
 
 _FILES = (

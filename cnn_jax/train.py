@@ -27,6 +27,7 @@ from cnn_jax.data.resident import kept_on_device
 from cnn_jax.data.statistics import Normalization, channel_statistics
 from cnn_jax.environment import command_line, environment
 from cnn_jax.evaluate import Evaluation, evaluate
+from cnn_jax.evaluate.assessment import as_json
 from cnn_jax.full_disk import full_disk_told
 from cnn_jax.interrupts import Interrupted, Request, Signals, stop_requests
 from cnn_jax.journal import Journal, Progress, progress_from, with_best_of
@@ -437,7 +438,7 @@ def _conclude(
         }
         # What was measured is there before anything is drawn of it.
         write_predictions(outcome, workdir / rundir.PREDICTIONS)
-        rundir.write_json(workdir / rundir.RESULT, figures)
+        rundir.write_json(workdir / rundir.RESULT, as_json(figures))
         write_pictures(outcome, workdir)
         write_report(workdir, outcome=outcome)
         reporter.result(figures, workdir=workdir)

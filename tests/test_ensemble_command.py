@@ -84,6 +84,20 @@ def test_architectures_may_differ_but_then_there_is_no_soup(trained, monkeypatch
     assert not (trained / "x.safetensors").exists()
 
 
+def test_no_greedy_soup_where_the_runs_held_out_different_images(
+    trained, tmp_path, monkeypatch, capsys
+):
+    """The one's training images would judge the other."""
+    shutil.copytree(trained / "a", tmp_path / "b")
+    described = json.loads((tmp_path / "b" / rundir.RECIPE).read_text())
+    described["recipe"]["data"]["validation"] = None
+    (tmp_path / "b" / rundir.RECIPE).write_text(json.dumps(described))
+    assert call(monkeypatch, "ensemble", trained / "a", tmp_path / "b") == 0
+    output = capsys.readouterr().out
+    assert re.search(r"^soup +accuracy", output, re.MULTILINE)
+    assert re.search(r"^greedy soup +none: the runs held out different", output, re.MULTILINE)
+
+
 def test_a_run_alone_is_its_ensemble_and_its_soup(trained, monkeypatch, capsys):
     assert call(monkeypatch, "ensemble", trained / "a") == 0
     lines = capsys.readouterr().out.splitlines()

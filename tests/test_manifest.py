@@ -1,9 +1,12 @@
 """The manifest: nothing can be changed in a folder without its being told."""
 
+import errno
 import json
+import os
 
 import pytest
 
+from cnn_jax import manifest
 from cnn_jax.manifest import NAME, damage, write_manifest
 
 
@@ -55,3 +58,19 @@ def test_no_byte_of_the_manifest_can_be_flipped(folder):
                 content[:position] + bytes([flipped]) + content[position + 1 :]
             )
             assert damage(folder), (position, flipped)
+
+
+def test_the_disk_is_asked_to_keep_what_is_written_and_not_what_is_read(folder, monkeypatch):
+    """Some file systems, such as those of images that are only read, cannot keep anything."""
+    kept = set()
+    monkeypatch.setattr(os, "fsync", lambda file: kept.add(os.fstat(file).st_ino))
+    write_manifest(folder)
+    assert kept == {path.stat().st_ino for path in folder.rglob("*") if path.is_file()}
+
+    def refuse(*_):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert damage(folder) is None
+    monkeypatch.setattr(manifest.hashlib, "file_digest", refuse)
+    assert damage(folder) == f"{folder / 'record'} cannot be read: Invalid argument"

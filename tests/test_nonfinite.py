@@ -1,5 +1,6 @@
 """Steps whose loss or gradient is not finite: left out so many times, and then the end."""
 
+import json
 from dataclasses import replace
 from functools import partial
 
@@ -106,19 +107,23 @@ def test_of_many_runs_each_leaves_out_as_many(poisoned, tmp_path):
 
 
 def test_an_epoch_whose_validation_loss_is_nan_is_not_the_best(recipe, tmp_path, monkeypatch):
+    """And where the loss of the test images is, too, the result is JSON all the same."""
     evaluated = []
 
-    def first_is_nan(*arguments, **options):
+    def nan_but_once(*arguments, **options):
         found = evaluate(*arguments, **options)
         evaluated.append(found)
-        if len(evaluated) == 1:
+        if len(evaluated) != 2:
             found = replace(found, tally=replace(found.tally, loss=np.nan))
         return found
 
-    monkeypatch.setattr(train, "evaluate", first_is_nan)
+    monkeypatch.setattr(train, "evaluate", nan_but_once)
     result = run(replace(recipe, monitor="validation_loss"), tmp_path / "run", quiet=True)
     assert result.figures["step"] == 12
     assert result.figures["best"] == pytest.approx(evaluated[1].tally.mean_loss)
+    assert np.isnan(result.figures["test_loss"])
+    text = (tmp_path / "run" / rundir.RESULT).read_text()
+    assert json.loads(text, parse_constant=pytest.fail)["test_loss"] is None
 
 
 def test_less_than_none_is_told(recipe):

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -175,6 +176,12 @@ def test_what_cannot_be_explained_is_told_before_anything_is_written(
     code, printed = call("--csv", "--json", folder)
     assert (code, printed.out) == (2, "")
     assert printed.err.endswith("error: `json` and `csv` contradict each other: choose one\n")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc, as on Linux")
+def test_a_folder_in_which_nobody_may_write_is_told_before_the_first_image(classifier):
+    with pytest.raises(InputError, match=r"`explain` \(=/proc\) cannot be written to: "):
+        next(predict_and_explain(classifier, [Path("none.png")], "/proc"))
 
 
 def test_a_thousand_files_of_which_one_is_damaged(folder):

@@ -1,5 +1,6 @@
 """Files that a training must not use: which they are, and the refusal."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,16 +43,16 @@ def refusal(path: Path, faults: Sequence[Fault]) -> InputError:
     Returns:
         The error: the first few faults, how many there are, and what to do.
 
-    >>> print(refusal(Path("pets"), [Fault("cat/1.jpg", "is empty")]))
-    `data` (=pets) holds 1 file or folder that cannot be used (cat/1.jpg is empty): mend or remove \
-it, or leave it out (`skip_bad=True`, --skip-bad); `cnn-jax data pets` lists all
+    >>> print(refusal(Path("my pets"), [Fault("cat/1.jpg", "is empty")]))
+    `data` (=my pets) holds 1 file or folder that cannot be used (cat/1.jpg is empty): mend or remove \
+it, or leave it out (`skip_bad=True`, --skip-bad); `cnn-jax data 'my pets'` lists all
     """
     one = len(faults) == 1
     it = "it" if one else "them"
     return InputError(
         f"`data` (={path}) holds {len(faults):,} {'file or folder' if one else 'files or folders'} "
         f"that cannot be used ({first_few(faults)}): mend or remove {it}, or leave {it} out "
-        f"(`skip_bad=True`, --skip-bad); `cnn-jax data {path}` lists all"
+        f"(`skip_bad=True`, --skip-bad); `cnn-jax data {shlex.quote(str(path))}` lists all"
     )
 
 

@@ -86,7 +86,8 @@ def list_files(path: Path) -> Listing:
         The listing; its files are in the order of split, class name and path.
 
     Raises:
-        InputError: the folder or archive cannot be read, or is not laid out as above.
+        InputError: the folder or archive cannot be read, is not laid out as above, or holds no
+            training images.
     """
     tree = read_tree(path)
     if not (tree.files or tree.folders or tree.faults):
@@ -111,6 +112,11 @@ def list_files(path: Path) -> Listing:
             f"train/CLASS/IMAGE (and val/, test/), with names that end in {', '.join(ENDINGS)}"
         )
     classes = tuple(sorted({name for split, name, *_ in placed if split == 0}))
+    if not classes:
+        raise InputError(
+            f"`data` (={path}) holds no training images: it must hold them as "
+            f"{splits['train']}/CLASS/IMAGE"
+        )
     faults += _faulty_classes(placed, classes, splits, folders)
     label = {name: position for position, name in enumerate(classes)}
     placed = sorted(row for row in placed if row[1] in label)

@@ -2,9 +2,10 @@
 
 The kinds are those of Hendrycks and Dietterich 2019, "Benchmarking Neural Network Robustness to
 Common Corruptions and Perturbations", section 3, and the severities those of their ImageNet-C
-where the form is the same, with lengths in proportion to the image. So figures can be compared
-among runs, and not with published ones. Glass blur and frost, which takes photographs of frost,
-are left out.
+where the form is the same, with lengths in proportion to the image; but for Gaussian blur, whose
+first, of 1 pixel in 224, would leave images of 32x32 as they are. So figures can be compared among
+runs, and not with published ones. Glass blur and frost, which takes photographs of frost, are left
+out.
 """
 
 from collections.abc import Callable
@@ -30,12 +31,18 @@ class Corruption:
         function: `(key, image, *, options) -> image` of float images between 0 and 1.
         options: for each option five numbers, from the lowest severity to the highest.
         of_colour: whether it leaves grey images as they are.
+        grey_or_rgb: whether it takes images of 1 and of 3 channels alone.
     """
 
     family: str
     function: Callable[..., jax.Array]
     options: dict[str, tuple[float, ...]]
     of_colour: bool = False
+    grey_or_rgb: bool = False
+
+    def takes(self, channels: int) -> bool:
+        """Tell whether it takes images of so many channels."""
+        return channels in (1, 3) or not self.grey_or_rgb
 
 
 def _pixels(*lengths: float) -> tuple[float, ...]:
@@ -65,15 +72,21 @@ CORRUPTIONS = {
     ),
     "fog": Corruption("weather", weather.fog, {"density": (0.6, 0.9, 1.3, 1.8, 2.5)}),
     "brightness": Corruption("weather", weather.brightness, {"amount": (0.1, 0.2, 0.3, 0.4, 0.5)}),
-    "contrast": Corruption("digital", digital.contrast, {"factor": (0.4, 0.3, 0.2, 0.1, 0.05)}),
+    "contrast": Corruption(
+        "digital", digital.contrast, {"factor": (0.4, 0.3, 0.2, 0.1, 0.05)}, grey_or_rgb=True
+    ),
     "saturation": Corruption(
-        "digital", digital.saturation, {"factor": (1.5, 2.0, 3.0, 5.0, 10.0)}, of_colour=True
+        "digital",
+        digital.saturation,
+        {"factor": (1.5, 2.0, 3.0, 5.0, 10.0)},
+        of_colour=True,
+        grey_or_rgb=True,
     ),
     "elastic": Corruption("digital", digital.elastic, {"reach": _pixels(2, 3, 4, 6, 8)}),
     "pixelation": Corruption(
         "digital", digital.pixelation, {"fraction": (0.6, 0.5, 0.4, 0.3, 0.25)}
     ),
-    "jpeg": Corruption("digital", digital.jpeg, {"quality": (25, 18, 15, 10, 7)}),
+    "jpeg": Corruption("digital", digital.jpeg, {"quality": (25, 18, 15, 10, 7)}, grey_or_rgb=True),
 }
 
 
@@ -81,16 +94,20 @@ def corruption_names(channels: int) -> tuple[str, ...]:
     """List the corruptions that change images of so many channels.
 
     Args:
-        channels: 1 or 3.
+        channels: 1, 3, or any other number, for which kinds that know of colours are left out.
 
     Returns:
         The names, by family.
 
     >>> len(corruption_names(3)), set(corruption_names(3)) - set(corruption_names(1))
     (16, {'saturation'})
+    >>> sorted(set(corruption_names(3)) - set(corruption_names(4)))
+    ['contrast', 'jpeg', 'saturation']
     """
     return tuple(
-        name for name, entry in CORRUPTIONS.items() if channels == 3 or not entry.of_colour
+        name
+        for name, entry in CORRUPTIONS.items()
+        if entry.takes(channels) and not (channels == 1 and entry.of_colour)
     )
 
 
@@ -128,7 +145,7 @@ def corrupt(
 
     Args:
         key: random key.
-        images: float [N, H, W, C] between 0 and 1, C 1 or 3.
+        images: float [N, H, W, C] between 0 and 1.
         name: one of `CORRUPTIONS`.
         severity: 0 leaves the images as they are, to the bit; 1 to 5.
         identities: int32 [N], which images they are; None for 0 to N - 1.
@@ -137,8 +154,8 @@ def corrupt(
         [N, H, W, C], between 0 and 1.
 
     Raises:
-        InputError: there is no such corruption or severity, or the images have the wrong rank or
-            type.
+        InputError: there is no such corruption or severity, or the images have the wrong rank,
+            type or, for that corruption, number of channels.
 
     >>> images = jnp.full((2, 8, 8, 3), 0.5)
     >>> bool((corrupt(jax.random.key(0), images, "brightness", severity=0) == images).all())

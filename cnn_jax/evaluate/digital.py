@@ -151,7 +151,7 @@ def jpeg(key: jax.Array, image: jax.Array, *, quality: Number) -> jax.Array:
     values = jnp.round(255 * image.astype(jnp.float32))
     if channels == 3:
         # Brightness, and how much bluer and redder.
-        values = jnp.round(values @ jnp.asarray(_to_brightness().T) + jnp.array([0, 128, 128]))
+        values = jnp.round(_mixed(values, _to_brightness()) + jnp.array([0, 128, 128]))
     framed = jnp.pad(values, ((0, -height % 8), (0, -width % 8), (0, 0)), mode="edge")
     rows, columns = framed.shape[0] // 8, framed.shape[1] // 8
     blocks = framed.reshape(rows, 8, columns, 8, channels).transpose(0, 2, 4, 1, 3) - 128
@@ -166,7 +166,7 @@ def jpeg(key: jax.Array, image: jax.Array, *, quality: Number) -> jax.Array:
     values = blocks.transpose(0, 3, 1, 4, 2).reshape(framed.shape)[:height, :width]
     if channels == 3:
         shifted = jnp.clip(jnp.round(values), 0, 255) - jnp.array([0, 128, 128])
-        values = shifted @ jnp.asarray(np.linalg.inv(_to_brightness()).T.astype(np.float32))
+        values = _mixed(shifted, np.linalg.inv(_to_brightness()).astype(np.float32))
     return (jnp.clip(jnp.round(values), 0, 255) / 255).astype(image.dtype)
 
 
@@ -185,6 +185,11 @@ def _to_brightness() -> np.ndarray:
     bluer = (np.array([0, 0, 1]) - brightness) / (2 * (1 - blue))
     redder = (np.array([1, 0, 0]) - brightness) / (2 * (1 - red))
     return np.stack([brightness, bluer, redder]).astype(np.float32)
+
+
+def _mixed(colours: jax.Array, matrix: np.ndarray) -> jax.Array:
+    """Multiply the colour of each pixel by a matrix."""
+    return jnp.matmul(colours, matrix.T, precision=jax.lax.Precision.HIGHEST)
 
 
 def _product(left: jax.Array, blocks: jax.Array, right: jax.Array) -> jax.Array:

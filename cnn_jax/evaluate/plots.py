@@ -19,24 +19,27 @@ def learning_curves(records: Sequence[dict], path: Path) -> None:
     """Draw loss and accuracy by epoch, of training and validation.
 
     Args:
-        records: the epochs' records of a metrics file.
+        records: the epochs' records of a metrics file; figures that were not finite are not in it,
+            and are no points of the curves.
         path: the PNG to write.
     """
-    epochs = [record["epoch"] for record in records]
     figure = Figure(figsize=(9, 3.6))
     # Margins set by hand: to have them worked out takes as long as the rest.
     margins = {"left": 0.075, "right": 0.99, "bottom": 0.135, "top": 0.94, "wspace": 0.2}
     loss_axes, accuracy_axes = figure.subplots(1, 2, gridspec_kw=margins)
     for axes, metric, scale in ((loss_axes, "loss", 1), (accuracy_axes, "accuracy", 100)):
         for split, color in (("train", _TRAIN), ("validation", _VALIDATION)):
-            if f"{split}_{metric}" in records[0]:
-                values = [scale * record[f"{split}_{metric}"] for record in records]
+            known = [record for record in records if f"{split}_{metric}" in record]
+            if known:
+                epochs = [record["epoch"] for record in known]
+                values = [scale * record[f"{split}_{metric}"] for record in known]
                 marker = "o" if len(epochs) == 1 else None
                 axes.plot(epochs, values, color=color, marker=marker, label=split)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-        axes.legend()
+        if axes.lines:
+            axes.legend()
     loss_axes.set_ylabel("loss [nats]")
     loss_axes.set_ylim(bottom=0)
     accuracy_axes.set_ylabel("accuracy [%]")
@@ -142,7 +145,7 @@ def gallery(source: Source, evaluation: Evaluation, class_names: Sequence[str], 
             image = _picture(source.read(np.array([position]))[0])
             tall, wide = 1.17 * np.array(image.shape[:2]) / max(image.shape[:2])
             where = (x - wide / 2, x + wide / 2, y, y + tall)
-            axes.imshow(image, cmap="gray", extent=where, aspect="auto")
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=where, aspect="auto")
             predicted = class_names[predictions[position]]
             true = class_names[source.labels[position]]
             title = f"{predicted} ({round(100 * float(confidences[position]))} %)"

@@ -41,7 +41,7 @@ def corruption_accuracy(
         eval_step: a compiled `make_eval_step`.
         variables: parameters and statistics of the network.
         source: the images.
-        names: of `CORRUPTIONS`; None for those that change such images.
+        names: of `CORRUPTIONS`; None for those that change images of as many channels.
         severities: 0, which is the images as they are, to 5.
         limit: how many images, evenly spread over the source; None for all.
         batch_size: images in a batch.
@@ -52,7 +52,8 @@ def corruption_accuracy(
         `images`, `correct` and `accuracy` (None for no images).
 
     Raises:
-        InputError: there is no such corruption or severity, or an option is out of range.
+        InputError: there is no such corruption or severity, it takes no images of as many channels,
+            or an option is out of range.
     """
     names = _checked_names(names, channels=source.image_shape[-1])
     severities = list(severities)
@@ -125,6 +126,11 @@ def _checked_names(names: Sequence[str] | None, *, channels: int) -> tuple[str, 
     for name in names:
         if name not in CORRUPTIONS:
             raise InputError(f"`name` (={name!r}) is no corruption: {nearest(name, CORRUPTIONS)}")
+        if not CORRUPTIONS[name].takes(channels):
+            raise InputError(
+                f"`name` (={name!r}) takes images of 1 or 3 channels, and these have {channels}: "
+                "leave it out"
+            )
     return tuple(dict.fromkeys(names))
 
 

@@ -109,7 +109,8 @@ def write_mistakes(
 
     Returns:
         The page and the table, whose columns are `image` (its file, or its position), `label`,
-        `suggested` and `margin` (probability of the label less that of the other, -1 to 1).
+        `suggested` and `margin` (probability of the label less that of the most probable other
+        class, which need not be the suggested one, -1 to 1), by which the rows are sorted.
     """
     names, evaluation, suspects = dataset.class_names, found.evaluation, found.suspects
     # All at once: maps are compiled for each number of images.

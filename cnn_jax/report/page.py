@@ -52,11 +52,12 @@ def number(value: float | None) -> str:
 def metric(value: float | None, unit: str = "") -> str:
     """Write a large number with a prefix of the metric system.
 
-    >>> metric(4_089_184_256), metric(205_000_000, "B"), metric(12)
-    ('4.09 G', '205 MB', '12')
+    >>> metric(4_089_184_256), metric(205_000_000, "B"), metric(12), metric(999_600)
+    ('4.09 G', '205 MB', '12', '1 M')
     """
     if value is None:
         return "–"
+    value = float(f"{value:.3g}")  # before the prefix is chosen: 999.6 k are 1 M
     exponent = min(int(math.log10(value)) // 3, 5) if value >= 1 else 0
     prefix = ("", "k", "M", "G", "T", "P")[exponent]
     return f"{value / 1000**exponent:.3g} {prefix}{unit}".strip()

@@ -1,5 +1,6 @@
 """The report of a run."""
 
+import shlex
 import statistics
 from pathlib import Path
 
@@ -160,7 +161,8 @@ def _costs(figures: dict, epochs: list[dict]) -> list[tuple[str, str]]:
 
 def _commands(sittings: list[dict], workdir: Path) -> list[str]:
     made = dict.fromkeys(sitting["command"] for sitting in sittings)
-    return [*made, f"cnn-jax evaluate {workdir}", f"cnn-jax predict {workdir} IMAGE"]
+    run = shlex.quote(str(workdir))
+    return [*made, f"cnn-jax evaluate {run}", f"cnn-jax predict {run} IMAGE"]
 
 
 def _sitting(sitting: dict) -> dict:

@@ -151,6 +151,10 @@ def test_the_digest_follows_names_sizes_and_times(tmp_path):
             ("train/a/1.png", "val/a/1.png", "valid/a/1.png"),
             "has the folders val and valid, which both name the validation split: keep one",
         ),
+        (
+            ("Train/a/", "Train/b/", "test/a/1.png"),
+            "holds no training images: it must hold them as Train/CLASS/IMAGE",
+        ),
     ],
 )
 def test_other_layouts_are_refused(tmp_path, names, words):

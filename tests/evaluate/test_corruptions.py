@@ -71,6 +71,14 @@ def test_grey_images_have_no_colour_to_change():
     assert corruption_names(3) == tuple(CORRUPTIONS)
 
 
+def test_every_corruption_listed_takes_such_images():
+    images = jax.ShapeDtypeStruct((1, 32, 32, 2), jnp.float32)
+    for name in corruption_names(2):
+        spoil = partial(corrupt, KEY, name=name, severity=jnp.int32(1))
+        assert jax.eval_shape(spoil, images).shape == images.shape
+    assert set(CORRUPTIONS) - set(corruption_names(2)) == {"contrast", "saturation", "jpeg"}
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("quality", [7, 25, 80])
 def test_jpeg_is_pillows(quality, channels):
@@ -84,6 +92,12 @@ def test_jpeg_is_pillows(quality, channels):
     lost = np.abs(expected - pixels).mean()
     assert np.abs(found - expected).mean() < 0.15 * lost
     assert lost > 0.5
+
+
+def test_products_are_exact_on_every_device():
+    """Where a device would multiply in fewer bits unless told."""
+    program = str(jax.make_jaxpr(partial(digital.jpeg, KEY, quality=25.0))(PHOTOGRAPH))
+    assert program.count("dot_general") == program.count("precision=(Precision.HIGHEST") == 6
 
 
 def test_filters_are_scipys():

@@ -54,6 +54,21 @@ def test_curves_hold_the_records(figures, tmp_path):
     assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_curves_of_figures_that_are_missing(figures, tmp_path):
+    """Those that were not finite, of any epoch."""
+    records = [
+        {"epoch": 1, "train_accuracy": 0.1, "validation_loss": 3.0},
+        {"epoch": 2, "train_loss": 1.0, "train_accuracy": 0.2},
+        {"epoch": 3, "train_loss": 0.5, "train_accuracy": 0.3, "validation_loss": 2.0},
+    ]
+    plots.learning_curves(records, tmp_path / "curves.png")
+    loss, accuracy = figures[0].axes
+    drawn = [line.get_xydata().tolist() for line in loss.lines]
+    assert drawn == [[[2, 1], [3, 0.5]], [[1, 3], [3, 2]]]
+    assert [line.get_label() for line in accuracy.lines] == ["train"]
+    plots.learning_curves([{"epoch": 1}], tmp_path / "none.png")
+
+
 def test_curves_without_validation(figures, tmp_path):
     plots.learning_curves(
         [{"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5}], tmp_path / "curves.png"
@@ -123,6 +138,7 @@ def test_of_images_that_are_neither_grey_nor_rgb_the_first_channel_is_drawn(
     for figure in figures:
         first = next(axes.images[0] for axes in figure.axes if axes.images)
         np.testing.assert_array_equal(first.get_array(), expected)
+        assert first.get_clim() == (0, 255)  # a dark image is drawn dark
     version = figures[1].axes[1].images[0].get_array()
     np.testing.assert_array_equal(version, expected)
 

@@ -106,6 +106,10 @@ def test_bad_input_is_told(classifier):
     ):
         with pytest.raises(InputError, match=words):
             measure(**options)
+    images = np.zeros((1, 8, 8, 2), np.uint8)
+    source = data.array_source(images, np.array([0]), name="radar")
+    with pytest.raises(InputError, match=r"`name` \(='jpeg'\) takes images of 1 or 3 .* have 2: "):
+        corruption_accuracy(None, variables, source, names=["fog", "jpeg"])
 
 
 def test_the_command_prints_a_table_json_and_csv(tmp_path, monkeypatch, capsys):

@@ -174,11 +174,12 @@ def copied(finished, tmp_path) -> Path:
 
 
 def test_a_report_is_written_anew_from_the_directory(finished, tmp_path):
-    workdir = copied(finished, tmp_path)
+    workdir = copied(finished, tmp_path).rename(tmp_path / "my copy")
     before = page_of(workdir)
     (workdir / "report.html").unlink()
     assert report_on_run(workdir) == workdir / "report.html"
     after = page_of(workdir)
+    assert f"cnn-jax evaluate '{workdir}'" in after.text
     assert after.figures == before.figures
     assert after.images == before.images
 
