@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from cnn_jax import ranges
 from cnn_jax.errors import InputError
+from cnn_jax.layers.convolution import pad
 from cnn_jax.layers.many_kernels import fast_over_kernels
 from cnn_jax.soups import check_alike
 
@@ -173,24 +174,28 @@ def flipped(images: jax.Array) -> jax.Array:
     return images[:, :, ::-1]
 
 
-def shifted(images: jax.Array, *, down: int, right: int) -> jax.Array:
-    """Shift images, the border repeated where they leave something free.
+def shifted(images: jax.Array, *, down: int, right: int, mode: str = "edge") -> jax.Array:
+    """Shift images; where they leave something free, the border is repeated.
 
     Args:
-        images: [N, H, W, C].
+        images: float [N, H, W, C].
         down: pixels; up where negative.
         right: pixels; to the left where negative.
+        mode: what comes in, as for `cnn_jax.layers.pad`; edge is the border.
 
     Returns:
         [N, H, W, C].
 
+    Raises:
+        InputError: the mode is unknown, or reflect or wrap finds too few pixels.
+
     >>> shifted(jnp.arange(4.0).reshape(1, 1, 4, 1), down=0, right=1).ravel().tolist()
     [0.0, 0.0, 1.0, 2.0]
     """
-    _, height, width, _ = images.shape
-    rows = jnp.clip(jnp.arange(height) - down, 0, height - 1)
-    columns = jnp.clip(jnp.arange(width) - right, 0, width - 1)
-    return images[:, rows][:, :, columns]
+    rows, columns = ((max(by, 0), max(-by, 0)) for by in (down, right))
+    height, width = images.shape[1:3]
+    padded = pad(images, (rows, columns), mode=mode)
+    return padded[:, rows[1] : rows[1] + height, columns[1] : columns[1] + width]
 
 
 def shifts(pixels: int) -> tuple[View, ...]:

@@ -1,5 +1,6 @@
 """What a network sees in photographs."""
 
+import functools
 import glob
 import os
 from collections import deque
@@ -281,11 +282,7 @@ def looks(
     """
     paths, preprocessing = [Path(path) for path in paths], classifier.preprocessing
     batch_size = max(min(batch_size, len(paths)), 1)
-
-    @jax.jit
-    def answers_to(variables: dict, images: np.ndarray) -> tuple[jax.Array, ...]:
-        return function(classifier.model, variables, _inputs(preprocessing, images))
-
+    answers_to = _compiled(classifier, function)
     for chunk, images, errors in _batches(paths, preprocessing, batch_size):
         answers = [np.asarray(answer) for answer in answers_to(classifier.variables, images)]
         # A batch is filled up.
@@ -367,6 +364,19 @@ def _default_names(count: int) -> tuple[str, ...]:
         with suppress(InputError):
             return imagenet_names()
     return tuple(f"class {index}" for index in range(count))
+
+
+# So that files asked about one after the other are not each compiled for. One alone is kept, as it
+# keeps the weights.
+@functools.lru_cache(maxsize=1)
+def _compiled(classifier: Classifier, function: Callable) -> Callable:
+    model, preprocessing = classifier.model, classifier.preprocessing
+
+    @jax.jit
+    def answers_to(variables: dict, images: np.ndarray) -> tuple[jax.Array, ...]:
+        return function(model, variables, _inputs(preprocessing, images))
+
+    return answers_to
 
 
 def _inputs(preprocessing: Preprocessing, images: np.ndarray) -> jax.Array:

@@ -13,7 +13,9 @@ measures what surrounds the step: memory, the input pipeline, augmentation, an e
 metrics, the start of a process with a cold and a warm cache, several steps in one dispatch, and how
 a step's cost grows.
 
-It writes a table, a JSON file with versions and hardware, and a picture in experiments/figures.
+It writes a table, a JSON file with versions and hardware, and a picture in the folder `figures`
+beside it: experiments/benchmark.json after a round of all cases, runs/benchmark.json with `--only`
+or `--quick`, which measure some, or nothing to keep.
 
 Measured with the first command on 2 CPU cores (AMD EPYC) with little beside it, float32, jax
 0.10.2, PyTorch 2.13.0 eager, the better of its layouts: our throughput divided by the peer's, and
@@ -186,6 +188,15 @@ def parts_measured(parts: Iterable[str], *, quick: bool, turns: int, seconds: fl
     return {part: functions[part]() for part in parts}
 
 
+def default_out(only: str | None, *, quick: bool) -> Path:
+    """Name the file to write: the shipped one for all cases in earnest alone.
+
+    >>> str(default_out("resnet*", quick=False))
+    'runs/benchmark.json'
+    """
+    return Path("experiments" if only is None and not quick else "runs") / "benchmark.json"
+
+
 def _names(allowed: Iterable[str]) -> Callable:
     def parse(context, parameter, text: str) -> tuple[str, ...]:
         names = tuple(filter(None, text.split(",")))
@@ -205,10 +216,11 @@ def _names(allowed: Iterable[str]) -> Callable:
 @click.option("--turns", default=9)
 @click.option("--seconds", default=0.3, help="Of a turn, at least.")
 @click.option("--quick", is_flag=True, help="Few small images: to see that all runs.")
-@click.option("--out", type=click.Path(path_type=Path), default="experiments/benchmark.json")
+@click.option("--out", type=click.Path(path_type=Path), help="The JSON file, elsewhere.")
 def main(only, peers, parts, compiled, turns, seconds, quick, out) -> None:
     """Measure, tell and write."""
     console = Console(width=140, highlight=False)
+    out = out or default_out(only, quick=quick)
     if quick:
         turns, seconds, compiled = 2, 0.0, False
     results = []

@@ -8,6 +8,12 @@ images, divided by 10 at epochs 30, 60 and 80, after a warm-up of 5 (Goyal et al
 2.2 and 5.1, whose ResNet-50 has 23.6 % error). `modern`: 100 epochs of a cosine at 0.5 for 1,024
 images, smoothed labels, TrivialAugment, erasing, Mixup or CutMix, parameters averaged.
 
+One thing differs from the paper's: files of several sizes are first brought to one, 224x224 by
+default (the shorter side to 224, then the middle), and random crops are taken from that, where the
+paper takes them from the whole photograph. What lies beyond the middle square is never seen, a
+small crop has fewer pixels to be enlarged from, and the test is on that whole square, where the
+paper's takes 224 of 256 pixels (0.875). `--image-size 256` crops from, trains and tests on 256x256.
+
 Measured: nothing. There was neither ImageNet nor an accelerator where this was written; a shrunk
 copy of each recipe is trained by the tests. By the multiply-adds, 90 epochs on two CPU cores would
 take about a year.

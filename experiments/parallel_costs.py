@@ -5,10 +5,11 @@
     python experiments/parallel_costs.py messages
 
 `sharding` takes steps on one device in turns: through the layout of a run, with its mesh and its
-shardings, and through a plain `jax.jit`. `saving` takes a hundred steps of a ResNet-50 in turns
-with and without a checkpoint of its state (205 MB) begun at the first of them. `messages` compiles
-the step of a ResNet-50 for 1, 2, 4 and 8 virtual devices of the CPU, 32 images on each, and counts
-what the compiled programs compute and send; and from that it projects the time on more devices.
+shardings, and through a plain `jax.jit` with the same compiler options. `saving` takes a hundred
+steps of a ResNet-50 in turns with and without a checkpoint of its state (205 MB) begun at the first
+of them. `messages` compiles the step of a ResNet-50 for 1, 2, 4 and 8 virtual devices of the CPU,
+32 images on each, and counts what the compiled programs compute and send; and from that it projects
+the time on more devices.
 
 Measured on 2 CPU cores: a step of the three-block CNN (64 images) takes 126.5 ms plain and 0.7 %
 more when laid out, one of the small CNN 47.7 ms and 0.5 % more. A hundred steps
@@ -157,12 +158,16 @@ def sharding(model: str, batch_size: int, times: int) -> None:
     """Compare a step laid out on one device with a plain one."""
     import jax
 
+    from cnn_jax.xla_flags import compile_options
+
     layout, step, state, batch = training_step(
         "jit", image_size=32, batch_size=batch_size, model=model
     )
     if layout.mesh.size > 1:
         raise click.ClickException("there are several devices: hide all but one")
-    compiled = {"laid out": layout.compile_step(step), "plain": jax.jit(step, donate_argnums=0)}
+    # The same options as a run's: they are a gain of their own, none of the layout.
+    plain = jax.jit(step, donate_argnums=0, compiler_options=compile_options())
+    compiled = {"laid out": layout.compile_step(step), "plain": plain}
     place = {"laid out": layout.place_batch, "plain": jax.device_put}
     states = {name: jax.tree.map(lambda leaf: leaf.copy(), state) for name in compiled}
 

@@ -21,6 +21,7 @@ probe's head. The last row had two epochs (--epochs 2), the others that train si
 """
 
 import sys
+import tempfile
 import time
 import zipfile
 from collections import Counter
@@ -54,11 +55,13 @@ def unpack(archive: Path, folder: Path, *, train: int, test: int) -> None:
 
     Args:
         archive: a zip file of `train/CLASS/` and `test/CLASS/`, perhaps in another folder.
-        folder: where to.
+        folder: where to; it is there when all of them are.
         train: images of each class for training.
         test: and for testing.
     """
     taken: Counter = Counter()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    begun = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
     with zipfile.ZipFile(archive) as source:
         for name in sorted(source.namelist()):
             *_, split, label, _ = ("", "", *name.split("/"))
@@ -66,9 +69,10 @@ def unpack(archive: Path, folder: Path, *, train: int, test: int) -> None:
                 continue
             taken[split, label] += 1
             if taken[split, label] <= {"train": train, "test": test}[split]:
-                path = folder / split / label / Path(name).name
+                path = begun / split / label / Path(name).name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(source.read(name))
+    begun.rename(folder)
 
 
 def load(folder: Path, *, size: int) -> tuple[Dataset, Classifier]:
@@ -184,6 +188,8 @@ def main(
     images: Path, workdir: Path, train: int, test: int, size: int, epochs: int, only: tuple[str]
 ) -> None:
     """Compare the ways."""
+    # Other images are another comparison: neither they nor the runs of others are taken up.
+    workdir = workdir / f"{train}-and-{test}-of-each-class"
     folder = workdir / "images"
     if not folder.exists():
         unpack(images, folder, train=train, test=test)

@@ -112,7 +112,7 @@ def test_members_with_views():
 
 
 def test_views_do_what_they_say():
-    images = np.arange(2 * 4 * 5 * 3).reshape(2, 4, 5, 3)
+    images = np.arange(2 * 4 * 5 * 3, dtype=np.float32).reshape(2, 4, 5, 3)
     np.testing.assert_array_equal(flipped(images), np.flip(images, 2))
     down, right = 1, -2
     padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -14,7 +15,7 @@ from PIL import Image
 from cnn_jax import cli, explain, models
 from cnn_jax.errors import InputError
 from cnn_jax.explained_predictions import predict_and_explain
-from cnn_jax.predict import Classifier, Prediction, find_images, predict
+from cnn_jax.predict import Classifier, Prediction, find_images, looks, predict
 from cnn_jax.prediction_table import print_json
 from cnn_jax.steps import normalize, to_float
 from cnn_jax.weights import save_weights
@@ -193,3 +194,22 @@ def test_a_thousand_files_of_which_one_is_damaged(folder):
     assert [k for k, prediction in enumerate(found) if prediction.error] == [617]
     assert found[617] == Prediction(many[617], error=found[617].error)
     assert len({prediction.guesses for prediction in found}) <= 1 + 3 * 2  # but for rounding
+
+
+def test_a_network_is_compiled_once_for_files_one_after_the_other(classifier, folder):
+    """And another network of the same model and preprocessing gives answers of its own."""
+    traced = []
+
+    def logits(model, variables, images):
+        traced.append(images.shape)
+        return (model.apply(variables, images),)
+
+    def answer(asked):
+        (look,) = looks(asked, [folder / "a" / "scan-0.png"], logits, batch_size=4)
+        return look.answers[0]
+
+    other = replace(classifier, variables=jax.tree.map(lambda leaf: 2 * leaf, classifier.variables))
+    first, again = answer(classifier), answer(classifier)
+    assert traced == [(1, 8, 8, 1)]
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(answer(other) - first).max() > 1e-3

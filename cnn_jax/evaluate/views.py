@@ -1,42 +1,15 @@
-"""Several views of each image: what a network says of all of them, averaged."""
+"""Weighted views of each image, one after the other: what a network says of them, averaged.
+
+`cnn_jax.ensembles` has the views, and averages equal ones in one batch.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
 
+from cnn_jax.ensembles import View, as_it_is, flipped, shifted
 from cnn_jax.errors import InputError
-from cnn_jax.layers.convolution import pad
-
-View = Callable[[jax.Array], jax.Array]
-
-
-def mirrored(images: jax.Array) -> jax.Array:
-    """Mirror images [..., H, W, C] left to right."""
-    return images[..., ::-1, :]
-
-
-def moved(images: jax.Array, *, down: int, right: int) -> jax.Array:
-    """Move what images show, and mirror what comes in at their edge.
-
-    Args:
-        images: [N, H, W, C].
-        down: pixels, negative for up.
-        right: pixels, negative for left.
-
-    Returns:
-        [N, H, W, C].
-
-    Raises:
-        InputError: the image is too small to be mirrored so far.
-
-    >>> moved(jax.numpy.arange(3.0).reshape(1, 1, 3, 1), down=0, right=1).ravel().tolist()
-    [1.0, 0.0, 1.0]
-    """
-    rows, columns = ((max(by, 0), max(-by, 0)) for by in (down, right))
-    height, width = images.shape[1:3]
-    padded = pad(images, (rows, columns), mode="reflect")
-    return padded[:, rows[1] : rows[1] + height, columns[1] : columns[1] + width]
 
 
 def mirror_views() -> tuple[tuple[float, View], ...]:
@@ -45,7 +18,7 @@ def mirror_views() -> tuple[tuple[float, View], ...]:
     >>> [weight for weight, _ in mirror_views()]
     [0.5, 0.5]
     """
-    return ((0.5, lambda images: images), (0.5, mirrored))
+    return ((0.5, as_it_is), (0.5, flipped))
 
 
 def six_views(*, shift: int = 1) -> tuple[tuple[float, View], ...]:
@@ -63,9 +36,9 @@ def six_views(*, shift: int = 1) -> tuple[tuple[float, View], ...]:
     [0.25, 0.25, 0.125, 0.125, 0.125, 0.125]
     """
     places = (
-        (0.5, lambda images: images),
-        (0.25, partial(moved, down=-shift, right=-shift)),
-        (0.25, partial(moved, down=shift, right=shift)),
+        (0.5, as_it_is),
+        (0.25, partial(shifted, down=-shift, right=-shift, mode="reflect")),
+        (0.25, partial(shifted, down=shift, right=shift, mode="reflect")),
     )
     return tuple(
         (half * part, lambda images, place=place, side=side: side(place(images)))

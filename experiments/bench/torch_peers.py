@@ -114,6 +114,8 @@ def programs(case: Case, *, compiled: bool = True, only_layout: str | None = Non
     """
     torch.manual_seed(0)
     device = torch.device(case.device if case.device == "cpu" else "cuda")
+    # Tries cuDNN's algorithms out at the first step, as XLA does when it compiles.
+    torch.backends.cudnn.benchmark = device.type == "cuda"
     layouts = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
     compiled = compiled and case.work != "pool"
     compiled = compiled and (device.type == "cuda" or shutil.which("g++") is not None)

@@ -4,8 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnn_jax.ensembles import shifted
 from cnn_jax.errors import InputError
-from cnn_jax.evaluate.views import mirror_views, moved, over_views, six_views
+from cnn_jax.evaluate.views import mirror_views, over_views, six_views
 
 IMAGES = np.random.default_rng(0).random((2, 5, 6, 3)).astype(np.float32)
 WEIGHTS = np.random.default_rng(1).standard_normal((5, 6, 3, 4)).astype(np.float32)
@@ -16,10 +17,11 @@ def answer(images):
 
 
 @pytest.mark.parametrize(("down", "right"), [(0, 0), (1, 2), (-2, 1), (2, -1), (-1, -1)])
-def test_moving_brings_in_the_mirrored_edge(down, right):
+def test_shifting_brings_in_the_mirrored_edge(down, right):
     padded = np.pad(IMAGES, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
     expected = padded[:, 2 - down : 7 - down, 2 - right : 8 - right]
-    np.testing.assert_array_equal(moved(jnp.array(IMAGES), down=down, right=right), expected)
+    found = shifted(jnp.array(IMAGES), down=down, right=right, mode="reflect")
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_six_views_are_those_of_the_record():

@@ -1,6 +1,7 @@
 """The benchmark, shrunk: it runs, tells and writes."""
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -32,6 +33,12 @@ def test_a_case_beside_its_peers(tmp_path, monkeypatch):
     ours, theirs = programs["cnn_jax"], programs["flax.linen"]
     assert found["ours_by_peer"]["flax.linen"] == pytest.approx(theirs["median"] / ours["median"])
     assert ours["images_per_second"] == pytest.approx(2 / ours["median"])
+
+
+def test_only_a_round_of_all_replaces_the_shipped_file():
+    assert benchmark.default_out(None, quick=False) == Path("experiments/benchmark.json")
+    for only, quick in (("", False), ("resnet*", False), (None, True)):
+        assert benchmark.default_out(only, quick=quick) == Path("runs/benchmark.json")
 
 
 def test_turns_alternate_and_the_best_of_a_peer_counts():

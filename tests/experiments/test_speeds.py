@@ -32,7 +32,7 @@ def test_the_cache_and_the_memory(tmp_path):
 def test_streaming_beside_pytorch():
     output = told(
         loader_speed.main, "stream", "--photographs", 12, "--batch-size", 4, "--rounds", 1,
-        "--workers", 0,
+        "--workers", 1,
     )  # fmt: skip
     assert re.search(r"\d+ images a second streamed, \d+ by the DataLoader: [\d.]+ times", output)
 

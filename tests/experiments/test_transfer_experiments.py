@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from cnn_jax import create_model
+from cnn_jax.errors import InputError
 from cnn_jax.predict import Classifier
 from cnn_jax.recipe import check
 from cnn_jax.weights.pretrained import Preprocessing
@@ -56,6 +57,30 @@ def test_the_ways_of_using_a_network(classifier, tmp_path, monkeypatch):
         check(transfer_cifar10.replace(recipe, batch_size=4))
     begun_with = recipes["full fine-tuning"].initial["params"]["fc2"]["kernel"]
     np.testing.assert_array_equal(begun_with, probe.kernel)
+
+
+def test_images_of_another_count_are_unpacked_anew(tmp_path, monkeypatch):
+    """And what is left of an unpacking that was ended is not taken for all of them."""
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        for split, number in np.ndindex(2, 3):
+            archive.writestr(f"{('train', 'test')[split]}/a/{number}.png", b"pixels")
+    found = []
+
+    def load(folder, *, size):
+        found.append(sorted(path.name for path in folder.glob("train/a/*")))
+        raise InputError("that is enough")
+
+    monkeypatch.setattr(transfer_cifar10, "load", load)
+    command = ["--images", str(tmp_path / "images.zip"), "--workdir", str(tmp_path / "runs")]
+    call = CliRunner().invoke
+    with monkeypatch.context() as patch:
+        patch.setattr(transfer_cifar10.Path, "write_bytes", lambda path, content: 1 / 0)
+        assert isinstance(
+            call(transfer_cifar10.main, [*command, "--train", "1"]).exception, ZeroDivisionError
+        )
+    for train in ("1", "2", "2"):
+        call(transfer_cifar10.main, [*command, "--train", train])
+    assert found == [["0.png"], ["0.png", "1.png"], ["0.png", "1.png"]]
 
 
 def test_photographs_are_explained(classifier, tmp_path, monkeypatch):
