@@ -44,8 +44,8 @@ def refusal(path: Path, faults: Sequence[Fault]) -> InputError:
         The error: the first few faults, how many there are, and what to do.
 
     >>> print(refusal(Path("my pets"), [Fault("cat/1.jpg", "is empty")]))
-    `data` (=my pets) holds 1 file or folder that cannot be used (cat/1.jpg is empty): mend or remove \
-it, or leave it out (`skip_bad=True`, --skip-bad); `cnn-jax data 'my pets'` lists all
+    `data` (=my pets) holds 1 file or folder that cannot be used (cat/1.jpg is empty): mend or \
+remove it, or leave it out (`skip_bad=True`, --skip-bad); `cnn-jax data 'my pets'` lists all
     """
     one = len(faults) == 1
     it = "it" if one else "them"
