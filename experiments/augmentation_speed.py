@@ -14,21 +14,23 @@ three are measured in turns, and each time is the median of several.
 | RandAugment | 2 operations of level 9 | the same | 2 operations, factor 0.3 |
 | CutMix | alpha 1 | the same | the same |
 
-Measured on 2 CPU cores that other work shared, images a second:
+Measured on 2 CPU cores that other work shared, images a second; CutMix later, on 2 cores with
+little beside it, each the median of five runs of its part:
 
 | kind | size | cnn_jax | torchvision | Keras |
 |---|---:|---:|---:|---:|
 | flip + crop | 32 | 343,195 | 11,728 | 12,105 |
 | training set | 32 | 18,423 | 5,369 | 2,289 |
 | RandAugment | 32 | 54,775 | 11,003 | 346 |
-| CutMix | 32 | 379,361 | 19,993 | 500,875 |
+| CutMix | 32 | 390,760 | 663,308 | 477,088 |
 | flip + crop | 224 | 4,773 | 1,998 | 270 |
 | training set | 224 | 678 | 664 | 119 |
 | RandAugment | 224 | 884 | 936 | 5 |
-| CutMix | 224 | 15,332 | 1,211 | 13,923 |
+| CutMix | 224 | 15,704 | 3,051 | 20,205 |
 
 Ours beside torchvision's: 29.3 and 2.4 times as fast at flip + crop, 3.4 and 1.0 at the training
-set, 5.0 and 0.94 at RandAugment, 19.0 and 12.7 at CutMix. No GPU was at hand, which it is made for.
+set, 5.0 and 0.94 at RandAugment, 0.59 and 5.1 at CutMix (0.57 to 1.08 and 3.7 to 6.7 in five runs).
+No GPU was at hand, which it is made for.
 """
 
 import importlib

@@ -12,8 +12,8 @@ threads and processes start, is not counted. The packages for testing have PyTor
 
 Measured on 2 CPU cores, CIFAR-10 as 60,000 JPEG files of 32x32: inspected in 5.0 s, cached in
 4.5 s, 2,882,507 images a second in batches; 43 MB more memory (43 to 65 in three runs) than a tenth
-of the images takes. Streamed are 1,351 photographs a second, 1.31 times as many as the DataLoader's
-(1.25 to 1.31 in seven runs): most of the time goes to Pillow's decoder and filter in both.
+of the images takes. Streamed are 1,245 photographs a second, 1.30 times as many as the DataLoader's
+(1.25 to 1.35 in five runs): most of the time goes to Pillow's decoder and filter in both.
 """
 
 import json

@@ -11,10 +11,11 @@ of them. `messages` compiles the step of a ResNet-50 for 1, 2, 4 and 8 virtual d
 32 images on each, and counts what the compiled programs compute and send; and from that it projects
 the time on more devices.
 
-Measured on 2 CPU cores: a step of the three-block CNN (64 images) takes 126.5 ms plain and 0.7 %
-more when laid out, one of the small CNN 47.7 ms and 0.5 % more. A hundred steps
-of a ResNet-50 at 64x64 (8 images, a state of 204 MB) take 44.1 s, and with a checkpoint 1.0 % more
-(-1.4 to 2.9 % in three turns); it is begun in 0.5 s, the rest is written while training goes on.
+Measured on 2 CPU cores: a step of the three-block CNN (64 images) takes 81.6 ms plain and 0.7 %
+more when laid out (0.5 to 1.2 % in three runs), one of the small CNN 33.1 ms and 0.8 % more (-1.2
+to 2.7 %): no more than runs differ by. A hundred steps of a ResNet-50 at 64x64 (8 images, a state
+of 204 MB) take 44.1 s, and with a checkpoint 1.0 % more (-1.4 to 2.9 % in three turns); it is begun
+in 0.5 s, the rest is written while training goes on.
 
 Counted: each device computes 769 GFLOP for its 32 images, on one device as on eight, and reduces
 102.5 MB a step, its gradients in float32: in 101 collectives under `jit`, where BatchNorm is that

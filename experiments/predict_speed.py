@@ -4,13 +4,14 @@
 
 The loop reads a file with Pillow, brings it to size and asks the compiled network, one image after
 the other; `predict` reads in threads while the network looks at a batch. They take turns, all files
-are timed, and both have compiled before. Measured on 2 CPU cores that were busy with other work:
+are timed, and both have compiled before. Measured on 2 CPU cores with little beside
+it, the middle one of three runs:
 
-    1000 JPEG files, simple_cnn: 2,982 images a second, 2,279 one by one: 1.31 times
-    200 photographs, efficientnet_lite0: 43 images a second, 44 one by one: 0.97 times
+    1000 JPEG files, simple_cnn: 3,414 images a second, 2,262 one by one: 1.51 times
+    200 photographs, efficientnet_lite0: 107 images a second, 103 one by one: 1.04 times
 
-The larger network takes both cores alone, so that nothing is to be gained there by threads; it was
-22 images a second in batches of 32, which leave the caches (see `predict.usual_batch_size`).
+The larger network takes both cores alone, so that little is to be gained there by threads (1.00
+to 1.19 times in the three runs); larger batches leave the caches (see `predict.usual_batch_size`).
 """
 
 import statistics
