@@ -23,31 +23,32 @@ what it is to be at least in brackets (experiments/benchmark.json has the rest).
 
 | work, images | ours | beside PyTorch (aim) | beside flax.linen (aim) |
 |---|--:|--:|--:|
-| three_block_cnn, training, 64x32x32x3 | 92 ms | 0.62 (0.8) | 1.34 |
-| three_block_cnn, inference, 64x32x32x3 | 14 ms | 1.14 | 2.49 |
-| resnet20_cifar, training, 128x32x32x3 | 234 ms | 0.53 (0.8) | 1.52 |
-| resnet20_cifar, inference, 128x32x32x3 | 57 ms | 0.65 | 1.04 |
-| resnet18, training, 8x224x224x3 | 342 ms | 0.88 (0.8) | 1.46 |
-| resnet18, inference, 8x224x224x3 | 94 ms | 0.86 (1) | 1.07 |
-| mobilenet_v2, training, 64x32x32x3 | 82 ms | 0.67 (0.5) | 4.60 (4) |
-| mobilenet_v2, inference, 64x32x32x3 | 6 ms | 1.89 | 13.93 |
-| 3x3 max-pool, stride 2, with gradient, 8x112x112x64 | 7 ms | 0.63 | 18.28 (6) |
+| three_block_cnn, training, 64x32x32x3 | 82 ms | 0.81 (0.8) | 1.43 |
+| three_block_cnn, inference, 64x32x32x3 | 15 ms | 1.16 | 2.31 |
+| resnet20_cifar, training, 128x32x32x3 | 246 ms | 0.58 (0.8) | 1.46 |
+| resnet20_cifar, inference, 128x32x32x3 | 60 ms | 0.67 | 1.02 |
+| resnet18, training, 8x224x224x3 | 327 ms | 0.85 (0.8) | 1.51 |
+| resnet18, inference, 8x224x224x3 | 112 ms | 0.83 (1) | 1.12 |
+| mobilenet_v2, training, 64x32x32x3 | 83 ms | 0.75 (0.5) | 5.27 (4) |
+| mobilenet_v2, inference, 64x32x32x3 | 7 ms | 1.72 | 13.71 |
+| 3x3 max-pool, stride 2, with gradient, 8x112x112x64 | 7 ms | 0.66 | 19.21 (6) |
 
-Four steps in one dispatch run at 1.35 times (simple_cnn) and 1.04 times (ResNet-20) the speed of
+Four steps in one dispatch run at 1.28 times (simple_cnn) and 1.05 times (ResNet-20) the speed of
 single ones. With --only '' --parts startup,memory: a training step of ResNet-50 at batch 32 peaks
-at 3,784 MB, PyTorch's at 3,832 channels_last and 3,961 contiguous (0.99, aim 1.1), stock Flax's at
-4,561 and Keras' at 5,697; ResNet-50's first step (batch 8) is done after 28.4 s with a cold and
-11.0 s with a warm compilation cache (0.39, aim 0.35); `cnn-jax train` on the digits takes 17.7 s
-with a cold cache, of which 0.27 are neither steps nor compilation, and 11.5 s with a warm one, of
-which 0.37 are (aim 0.25).
+at 3,746 MB, PyTorch's at 3,842 contiguous and 3,937 channels_last (0.98, aim 1.1), stock Flax's at
+4,559 and Keras' at 5,835; ResNet-50's first step (batch 8) is done after 28.5 s with a cold and
+9.6 s with a warm compilation cache (0.34, aim 0.35); `cnn-jax train` on the digits takes 20.2 s
+with a cold cache, of which 0.24 are neither steps nor compilation (aim 0.25), and 14.8 s with a
+warm one, of which 0.31 are.
 
 What limits us: of ResNet-20's step, convolutions of 16 channels, forward and to the gradients, in
 which PyTorch does about twice the multiplications a second and which are too narrow for Winograd's
 form, and putting images in another order for the gradients of kernels. A three-block network came
-to between 0.62 and 0.77 in several runs; it gives back and gets anew more pages of memory at each
-step than PyTorch does. What is left of ResNet-18's inference, and of a second start of ResNet-50,
-was not taken apart; the forms that make its step faster make both starts longer. Of the digits, it
-is importing JAX, the pictures, and 30 checkpoints that wait for the disk.
+to between 0.62 and 0.81 in several runs; it gives back and gets anew more pages of memory at each
+step than PyTorch does. Of ResNet-18's inference, a tenth is the padding of what follows the first
+convolution, and most are products of Winograd's form, bound by memory at 64 channels. The forms
+that make ResNet-50's step faster make both of its starts longer. Of the digits, it is importing
+JAX, the pictures, and 30 checkpoints that wait for the disk.
 """
 
 import fnmatch
