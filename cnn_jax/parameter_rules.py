@@ -165,7 +165,7 @@ def table_of(optimizer: Callable, params: optax.Params) -> tuple[ParameterRow, .
     if not {"weight_decay", "mask"} <= set(options):
         return None
     values = {name: given.get(name, option.default) for name, option in options.items()}
-    if callable(values["weight_decay"]):
+    if callable(values["weight_decay"]) or not (values["mask"] is None or callable(values["mask"])):
         return None
     if values["mask"] is None:  # as Optax's own have it: everything decays
         values["mask"] = partial(jax.tree.map, lambda _: True)
@@ -191,7 +191,7 @@ def without_frozen(optimizer: Callable, gradients: optax.Updates) -> optax.Updat
         gradients: tree of arrays, like the parameters that the optimizer gets.
 
     Returns:
-        The tree; the very same for a function that `table_of` has no table of.
+        The tree; the very same where the optimizer has no rules, or none that freezes.
 
     >>> from functools import partial
     >>> from cnn_jax import optim
@@ -199,11 +199,14 @@ def without_frozen(optimizer: Callable, gradients: optax.Updates) -> optax.Updat
     >>> without_frozen(frozen, {"a": jnp.ones(1), "b": jnp.ones(1)})
     {'a': Array([0.], dtype=float32), 'b': Array([1.], dtype=float32)}
     """
-    frozen = {row.path for row in table_of(optimizer, gradients) or () if row.frozen}
-    if not frozen:
-        return gradients
+    given = getattr(optimizer, "keywords", {})
+    if getattr(optimizer, "func", optimizer) is not by_path:
+        inner = given.get("optimizer")
+        return gradients if inner is None else without_frozen(inner, gradients)
+    rules = given.get("rules", ())
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: jnp.zeros_like(leaf) if _name(path) in frozen else leaf, gradients
+        lambda path, leaf: jnp.zeros_like(leaf) if _rule(_name(path), rules).frozen else leaf,
+        gradients,
     )
 
 

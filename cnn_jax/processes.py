@@ -125,6 +125,38 @@ def told_by_first(find: Callable[[], T]) -> T:
     return outcome["found"]
 
 
+def done_by_all(do: Callable[[], T]) -> T:
+    """Have every process do something, and none go on where it fails in one.
+
+    Args:
+        do: what to call.
+
+    Returns:
+        What it returned here.
+
+    Raises:
+        Exception: what it raised here.
+        InputError: it raised something in another process, and not here.
+
+    >>> done_by_all(lambda: 3)
+    3
+    """
+    if jax.process_count() == 1:
+        return do()
+    error, found = None, None
+    try:
+        found = do()
+    except Exception as raised:
+        error = raised
+    failed = np.flatnonzero(multihost_utils.process_allgather(np.bool_(error is not None)))
+    if error is not None:
+        raise error
+    if failed.size:
+        others = ", ".join(map(str, failed))
+        raise InputError(f"`process` (={others}) cannot begin, and says why: none does without it")
+    return found
+
+
 def highest(number: int) -> int:
     """Find the highest of the numbers that the processes give; alone, what is given.
 

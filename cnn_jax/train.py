@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -140,12 +140,10 @@ def run(
     processes.told_by_first(lambda: rundir.check_run(workdir, **directory))
     engine = make_engine(recipe, mode)
     first = engine.phases[0]
-    told = check_first_steps(
-        recipe,
-        first.train_steps,
-        engine.fresh_state(),
-        place=partial(engine.place, axis=1),
-        together=len(next(_dispatches(recipe, range(first.last)))),
+    of_run = {"place": partial(engine.place, axis=1)}
+    of_run["together"] = len(next(_dispatches(recipe, range(first.last))))
+    told = processes.done_by_all(
+        lambda: check_first_steps(recipe, first.train_steps, engine.fresh_state(), **of_run)
     )
     opened = rundir.opened_run(workdir, **directory)
     with full_disk_told(workdir), ExitStack() as held:
@@ -196,8 +194,8 @@ def _run_in(
         journal = Journal(
             recipe, engine.schedule, workdir, reporter, progress, step=int(state.step), began=began
         )
-        # Matplotlib takes half a second to import: it does so while the first steps are compiled.
-        Thread(target=import_module, args=("cnn_jax.report",)).start()
+        if processes.is_first():
+            Thread(target=_import_report, daemon=True).start()
         with closing(journal):
             source = _brought_near(recipe.data.train)
             for phase in engine.phases:
@@ -209,16 +207,9 @@ def _run_in(
                 remaining = range(int(state.step), phase.last)
                 with closing(_batches(recipe, engine, source, remaining)) as batches:
                     state = _train(
-                        recipe,
-                        engine,
-                        phase,
-                        state,
-                        batches,
-                        journal,
-                        checkpoints,
-                        request,
-                        progressed,
-                    )
+                        recipe, engine, phase, state, batches,
+                        journal, checkpoints, request, progressed,
+                    )  # fmt: skip
         best, last = journal.progress.best_step, int(state.step)
         checkpoints.wait()
         if best is not None and best != last:
@@ -403,6 +394,12 @@ def _train(
             raise Interrupted(Signals(cause), step, journal.workdir)
     journal.settle()
     return state
+
+
+def _import_report() -> None:
+    """Import what needs Matplotlib, half a second, while the first steps are compiled."""
+    with suppress(Exception):  # where it is needed, it says so
+        import_module("cnn_jax.report")
 
 
 def _conclude(

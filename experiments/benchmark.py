@@ -38,8 +38,10 @@ single ones. With --only '' --parts startup,memory: a training step of ResNet-50
 at 3,746 MB, PyTorch's at 3,842 contiguous and 3,937 channels_last (0.98, aim 1.1), stock Flax's at
 4,559 and Keras' at 5,835; ResNet-50's first step (batch 8) is done after 28.5 s with a cold and
 9.6 s with a warm compilation cache (0.34, aim 0.35); `cnn-jax train` on the digits takes 20.2 s
-with a cold cache, of which 0.24 are neither steps nor compilation (aim 0.25), and 14.8 s with a
-warm one, of which 0.31 are.
+with a cold cache, of which 0.24 are neither steps nor compilation, and 14.8 s with a warm one, of
+which 0.31 are (aim 0.25; before the pictures were made quicker, and imported during compilation,
+on a quicker day, 0.27 of 17.7 s and 0.37 of 11.5 s). The import beside compilation is counted as
+what it runs beside.
 
 What limits us: of ResNet-20's step, convolutions of 16 channels, forward and to the gradients, in
 which PyTorch does about twice the multiplications a second and which are too narrow for Winograd's

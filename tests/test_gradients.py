@@ -155,6 +155,15 @@ def test_what_is_frozen_counts_nowhere(around):
     assert not found["frozen"]["y"].any()
 
 
+def test_optax_may_be_told_by_a_tree_what_decays():
+    params = {"x": jnp.ones(2), "y": jnp.ones(2)}
+    adamw = partial(optax.adamw, weight_decay=1.0, mask={"x": True, "y": False})
+    tx = clipped(0.1, optimizer=adamw, norm=1.0)
+    updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+    np.testing.assert_allclose(updates["x"], -0.1, rtol=1e-6)
+    np.testing.assert_array_equal(updates["y"], 0)
+
+
 def test_sam_stands_still_where_there_is_no_gradient_and_passes_through_an_average():
     tx = ema(0.1, optimizer=partial(sam, optimizer=PLAIN))
     zero = jnp.zeros(2)

@@ -163,6 +163,7 @@ for attempt in (
     lambda: processes.told_by_first(lambda: fail(InputError("bad in the first"))),
     lambda: processes.told_by_first(lambda: fail(OSError(28, "full", "/disk"))),
     lambda: processes.told_by_first(lambda: fail(KeyError("defect"))),
+    lambda: processes.done_by_all(lambda: number == "0" or fail(InputError("bad in the second"))),
 ):
     try:
         attempt()
@@ -200,5 +201,8 @@ def test_what_does_not_fit_is_told_by_every_process(tmp_path):
             "InputError bad in the first",
             "OSError [Errno 28] full: '/disk'",
             "KeyError 'defect'" if number == 0 else "RuntimeError 'defect'",
+            "InputError bad in the second"
+            if number
+            else "InputError `process` (=1) cannot begin, and says why: none does without it",
             "[[0, 2], None]",
         ]

@@ -60,7 +60,7 @@ def batch_norm(
         vector(value, name=name, length=images.shape[-1], what="channel")
         for name, value in of_channels.items()
     )
-    return _normalized(images, *vectors, shift, epsilon, axis_name)
+    return _normalized(images, *vectors, shift, float(epsilon), axis_name)
 
 
 # Networks have many layers of few shapes: jit traces, derives and transposes each shape once.
