@@ -4,6 +4,7 @@ import bisect
 import dataclasses
 import hashlib
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ MONITORS = ("validation_accuracy", "validation_loss", "train_accuracy", "train_l
 
 # No network asks for larger images than this.
 _LARGEST_MINIMUM = 512
+
+# What a `repr` may end with: it is another in each process.
+_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +231,7 @@ def describe(value: Any, *, inside: frozenset[int] = frozenset()) -> Any:
         case dict():
             return {str(key): within(item) for key, item in value.items()}
         case set() | frozenset():
-            return sorted(repr(item) for item in value)
+            return sorted(repr(within(item)) for item in value)
         case Dataset():
             return _describe_dataset(value)
         case Recipe():
@@ -248,19 +252,21 @@ def describe(value: Any, *, inside: frozenset[int] = frozenset()) -> Any:
     if isinstance(value, type) and issubclass(value, np.generic):
         return np.dtype(value).name
     if callable(value) and hasattr(value, "__qualname__"):
-        name = f"{inspect.getmodule(value).__name__}.{value.__qualname__}"
+        module = getattr(value, "__module__", None) or type(value).__module__
+        name = f"{module}.{value.__qualname__}"
         captured = {} if id(value) in inside else _captured(value)
         return {"function": name, "captured": within(captured)} if captured else name
     if type(value).__repr__ is object.__repr__:  # which says where it lies in memory
         held = {} if id(value) in inside else vars(value) if hasattr(value, "__dict__") else {}
         return {"class": f"{type(value).__module__}.{type(value).__qualname__}", **within(held)}
-    return repr(value)
+    return _ADDRESS.sub("", repr(value))
 
 
 def _captured(function: Callable) -> dict:
     """Find what a function holds that its name does not tell."""
-    if inspect.ismethod(function):
-        return {"of": function.__self__}
+    owner = getattr(function, "__self__", None)  # a builtin function's is its module
+    if owner is not None and not inspect.ismodule(owner):
+        return {"of": owner}
     while not hasattr(function, "__code__") and hasattr(function, "__wrapped__"):
         function = function.__wrapped__
     if "<" not in function.__qualname__ or not hasattr(function, "__code__"):
@@ -290,7 +296,8 @@ def differences(there: Any, here: Any, *, path: str = "") -> list[str]:
     ['seed: 0 there, 1 here']
     """
     if isinstance(there, dict) and isinstance(here, dict):
-        keys = [*there, *(key for key in here if key not in there)]
+        forgiven = {"arguments"} if "function" in there else set()  # once not described
+        keys = [*there, *(key for key in here if key not in {*there, *forgiven})]
         return [
             line
             for key in keys

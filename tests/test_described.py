@@ -1,5 +1,6 @@
 """What a description tells apart, and that it is the same in another process."""
 
+import threading
 from functools import partial
 
 import jax
@@ -63,6 +64,9 @@ def of_variables(value):
         lambda value: closure(jax.random.key(value)),
         lambda value: partial(closure(value), key=1),
         lambda value: closure({str(value), "a", "b"}),
+        lambda value: closure({"key": value}.get),
+        lambda value: closure({closure(value), closure(3)}),
+        lambda value: closure({frozenset({str(value), "a", "b"})}),
     ],
 )
 def test_what_differs_in_effect_is_described_differently_and_the_same_alike(make):
@@ -96,3 +100,36 @@ def test_a_run_of_before_goes_on_where_a_closure_was_its_name_alone():
     assert differences(there, other)
     # Options are no capture.
     assert differences("cnn_jax.optim.sgd", describe(partial(optim.sgd, momentum=0.5)))
+
+
+@pytest.mark.parametrize(
+    ("make", "described"),
+    [
+        (lambda: np.random.default_rng(0), "Generator(PCG64)"),
+        (threading.Lock, "<unlocked _thread.lock object>"),
+        (lambda: {len, closure(1).__class__}, ["'builtins.function'", "'builtins.len'"]),
+        (lambda: {1, "a", None}, ["'a'", "1", "None"]),
+        (lambda: {}.get, {"function": "builtins.dict.get", "captured": {"of": {}}}),
+    ],
+    ids=["generator", "lock", "set_of_functions", "set_of_plain_values", "builtin_method"],
+)
+def test_no_description_says_where_a_thing_lies_in_memory(make, described):
+    assert describe(make()) == described
+
+
+def test_a_generator_that_is_captured_is_described_without_its_address():
+    described = describe(closure(letter for letter in "abc"))
+    assert " at 0x" not in str(described)
+    assert "<generator object " in described["captured"]["strength"]
+
+
+def test_a_run_of_before_goes_on_where_positional_arguments_were_not_described():
+    here = describe({"loss": partial(closure(1), 3, key=1)})
+    name = f"{__name__}.closure.<locals>.<lambda>"
+    assert differences({"loss": {"function": name, "key": 1}}, here) == []
+    assert differences({"loss": {"function": name, "key": 2}}, here)
+    # Arguments that were described count, and so do those that are gone.
+    assert differences(describe({"loss": partial(closure(1), 4, key=1)}), here)
+    assert differences(here, describe({"loss": partial(closure(1), key=1)}))
+    # They are forgiven to functions alone.
+    assert differences({"key": 1}, {"key": 1, "arguments": [3]})
