@@ -1,6 +1,5 @@
 """What a network sees in photographs."""
 
-import functools
 import glob
 import os
 from collections import deque
@@ -9,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import flax.linen as nn
 import jax
@@ -144,10 +144,9 @@ def classifier_from_weights(
     """
     if class_names:
         fields["num_classes"] = len(class_names)
-    if preprocessing is not None and preprocessing.channels != 3:
-        fields["in_channels"] = preprocessing.channels
     model = fitting_model(name, source, **fields)
     preprocessing = preprocessing or fitting_preprocessing(name, source, model)
+    model = model.clone(in_channels=preprocessing.channels)
     shape = (*preprocessing.size, preprocessing.channels)
     variables = load_weights(model, source, image_shape=shape)
     names = tuple(class_names) if class_names else _default_names(model.num_classes)
@@ -366,12 +365,20 @@ def _default_names(count: int) -> tuple[str, ...]:
     return tuple(f"class {index}" for index in range(count))
 
 
-# So that files asked about one after the other are not each compiled for. One alone is kept, as it
-# keeps the weights.
-@functools.lru_cache(maxsize=1)
-def _compiled(classifier: Classifier, function: Callable) -> Callable:
-    model, preprocessing = classifier.model, classifier.preprocessing
+# So that files asked about one after the other are not each compiled for: the last function of each
+# classifier. Nothing here may refer to the classifier, whose weights go when it does.
+_COMPILED: WeakKeyDictionary[Classifier, tuple[Callable, Callable]] = WeakKeyDictionary()
 
+
+def _compiled(classifier: Classifier, function: Callable) -> Callable:
+    kept, answers_to = _COMPILED.get(classifier, (None, None))
+    if kept != function:
+        answers_to = _compile(classifier.model, classifier.preprocessing, function)
+        _COMPILED[classifier] = (function, answers_to)
+    return answers_to
+
+
+def _compile(model: nn.Module, preprocessing: Preprocessing, function: Callable) -> Callable:
     @jax.jit
     def answers_to(variables: dict, images: np.ndarray) -> tuple[jax.Array, ...]:
         return function(model, variables, _inputs(preprocessing, images))

@@ -1,9 +1,11 @@
 """`cnn-jax predict` on many files: patterns, CSV and JSON as they come, pictures that explain."""
 
 import csv
+import gc
 import io
 import json
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -213,3 +215,13 @@ def test_a_network_is_compiled_once_for_files_one_after_the_other(classifier, fo
     assert traced == [(1, 8, 8, 1)]
     np.testing.assert_array_equal(first, again)
     assert np.abs(answer(other) - first).max() > 1e-3
+
+
+def test_a_classifier_that_is_not_used_any_more_frees_its_weights(folder):
+    """What was compiled for it does not keep them."""
+    classifier = without_places()
+    weights = weakref.ref(jax.tree.leaves(classifier.variables)[0])
+    assert list(predict(classifier, [folder / "a" / "scan-0.png"]))
+    del classifier
+    gc.collect()
+    assert weights() is None

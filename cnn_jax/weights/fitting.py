@@ -99,7 +99,8 @@ def fitting_preprocessing(
 
     Returns:
         What timm's configuration says of a repository (its test-time size and its other ways to
-        crop are not followed), and for the rest `default_preprocessing`.
+        crop are not followed), and for the rest `default_preprocessing`; with a warning where
+        the cache has the weights alone and the hub cannot be reached.
 
     Raises:
         InputError: a field is out of range, or nothing is known about the model's images.

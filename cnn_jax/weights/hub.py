@@ -2,6 +2,7 @@
 
 import json
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,10 @@ PREFIX = "hf:"
 _FILES = ("model.safetensors", "pytorch_model.bin")
 _CONFIGURATION = "config.json"
 _LOGGER = "huggingface_hub"
+
+
+class _NotInCache(InputError):
+    """The hub does not answer, and the cache has no copy."""
 
 
 def download(repository: str) -> Path:
@@ -44,12 +49,24 @@ def configuration(repository: str) -> dict:
 
     Returns:
         The `pretrained_cfg`, with `input_size`, `mean`, `std`, `crop_pct` and `interpolation`, and
-        the `architecture` beside it; empty where there is no such file.
+        the `architecture` beside it; empty where there is no such file, and, with a warning, where
+        the hub cannot be reached and the cache has the weights alone.
 
     Raises:
-        InputError: the file cannot be fetched, as for `download`, or is no JSON object.
+        InputError: the repository cannot be fetched, as for `download`, or the file is no JSON
+            object.
     """
-    path = _fetch(repository, _CONFIGURATION)
+    try:
+        path = _fetch(repository, _CONFIGURATION)
+    except _NotInCache:
+        download(repository)  # raises where the weights are not there either
+        warnings.warn(
+            f"{_CONFIGURATION} of {PREFIX}{repository} cannot be fetched and is not in the cache: "
+            "the usual is taken for what it says, until you connect to the network once or say how "
+            "images are prepared (--mean, --std)",
+            stacklevel=2,
+        )
+        return {}
     if path is None:
         return {}
     try:
@@ -80,9 +97,8 @@ def _fetch(repository: str, name: str) -> Path | None:
         with _quiet():
             return Path(hf_hub_download(repository, name))
     except LocalEntryNotFoundError as error:
-        what = source if name in _FILES else f"{name} of {source}"
-        raise InputError(
-            f"{what} cannot be fetched and is not in the cache: connect to the network, or "
+        raise _NotInCache(
+            f"{source} cannot be fetched and is not in the cache: connect to the network, or "
             "give the path of a downloaded file"
         ) from error
     except EntryNotFoundError:

@@ -12,6 +12,7 @@ import pytest
 from cnn_jax import models
 from cnn_jax.errors import InputError
 from cnn_jax.finetuning import starting_point
+from cnn_jax.predict import classifier_from_weights
 from cnn_jax.weights import hub, load_weights, save_weights
 from cnn_jax.weights.fitting import fitting_model, fitting_preprocessing
 from cnn_jax.weights.pretrained import Preprocessing, default_preprocessing
@@ -106,6 +107,18 @@ def test_of_grey_images_too(answer, tmp_path):
     assert fitting_preprocessing("lenet5", "hf:a/b", small_model()) == Preprocessing(
         (32, 32), 1.0, mean=(0.5,), std=(0.25,)
     )
+
+
+def test_a_classifier_of_grey_images_takes_one_channel(answer, tmp_path):
+    """As the repository alone says it."""
+    variables = random_variables(
+        models.create_model("resnet20_cifar", num_classes=3, in_channels=1)
+    )
+    grey = {"mean": [0.5], "std": [0.25], "input_size": [1, 32, 32]}
+    answer(_answers(tmp_path, {"pretrained_cfg": grey}, variables))
+    classifier = classifier_from_weights("resnet20_cifar", "hf:a/b", class_names="abc")
+    assert classifier.model.in_channels == classifier.preprocessing.channels == 1
+    assert differing(classifier.variables, variables) == []
 
 
 def test_what_the_repository_does_not_say_is_usual(answer, tmp_path):
@@ -209,12 +222,52 @@ def test_what_goes_wrong(answer, error, words):
         hub.download("timm/none")
 
 
-def test_a_configuration_that_is_not_in_the_cache_is_named(answer):
+@pytest.fixture
+def only_weights(answer, tmp_path):
+    """A hub that is offline, with a cache from before: of a repository it has the weights alone."""
+
+    def install(variables):
+        save_weights(variables, tmp_path / "model.safetensors")
+
+        def download(repository, name):
+            if name != "model.safetensors":
+                raise _LocalEntryNotFound
+            return str(tmp_path / name)
+
+        answer(download)
+
+    return install
+
+
+WITHOUT_CONFIGURATION = r"^config\.json of hf:a/b cannot be fetched and is not in the cache: the us"
+
+
+def test_weights_in_the_cache_alone_are_loaded_offline(only_weights):
+    model = models.create_model("mobilenet_v3_small", num_classes=2, bn_epsilon=1e-5)
+    variables = random_variables(model)
+    only_weights(variables)
+    with pytest.warns(UserWarning, match=WITHOUT_CONFIGURATION):
+        assert differing(load_weights(model, "hf:a/b"), variables) == []
+
+
+def test_images_are_prepared_as_usual_for_weights_in_the_cache_alone(only_weights):
+    only_weights(random_variables(small_model()))
+    model = models.create_model("resnet18")
+    usual = default_preprocessing("resnet18", model)
+    with pytest.warns(UserWarning, match=WITHOUT_CONFIGURATION):
+        assert fitting_preprocessing("resnet18", "hf:a/b", model) == usual
+    known = {"mean": (0.5,) * 3, "std": (0.25,) * 3}
+    with pytest.warns(UserWarning, match=WITHOUT_CONFIGURATION):
+        said = fitting_preprocessing("resnet18", "hf:a/b", model, **known)
+    assert said == replace(usual, **known)
+
+
+def test_of_weights_that_are_not_in_the_cache_no_configuration_is_missed(answer):
     def download(repository, name):
         raise _LocalEntryNotFound
 
     answer(download)
-    with pytest.raises(InputError, match=r"^config\.json of hf:timm/none cannot be fetched and is"):
+    with pytest.raises(InputError, match=r"^hf:timm/none cannot be fetched and is not in the c"):
         hub.configuration("timm/none")
 
 
