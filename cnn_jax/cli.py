@@ -16,6 +16,7 @@ from cnn_jax.data_command import inspect_images
 from cnn_jax.ensemble_command import ensemble
 from cnn_jax.errors import InputError
 from cnn_jax.evaluate_command import evaluate_run
+from cnn_jax.export_command import export
 from cnn_jax.finetune_command import finetune, probe
 from cnn_jax.mistakes_command import mistakes
 from cnn_jax.predict_command import predict_images
@@ -72,7 +73,7 @@ def summarise(model: str, image_size: int | None, num_classes: int | None, batch
 
 for command in (
     train, finetune, probe, overfit, find_rate, draw_schedule, inspect_images, draw_augmented,
-    predict_images, evaluate_run, report, mistakes, ensemble, measure_robustness,
+    predict_images, evaluate_run, report, mistakes, ensemble, measure_robustness, export,
 ):  # fmt: skip
     cnn_jax.add_command(command)
 

@@ -1,33 +1,17 @@
 """The command `cnn-jax predict`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 
+from cnn_jax.classifier_options import chosen_classifier, classifier_options, divided_arguments
 from cnn_jax.errors import InputError
-from cnn_jax.weights_options import NAMES, divided, weights_options
-
-if TYPE_CHECKING:
-    from cnn_jax.predict import Classifier
-
-# Options that say what a run or known weights say themselves.
-_OF_WEIGHTS = ("model", "classes", "image_size", *NAMES)
 
 
 @click.command("predict")
 @click.argument("arguments", nargs=-1, metavar="MODEL_OR_RUN IMAGE...")
-@click.option("--weights", help="A file or hf:OWNER/REPO; then there is no MODEL_OR_RUN.")
-@click.option("--model", help="What the weights are of: one of `cnn-jax models`.")
-@click.option(
-    "--classes",
-    type=click.Path(path_type=Path),
-    help="Names of the weights' classes: a text file, one a line.  [default: ImageNet's for 1,000, "
-    "or numbers]",
-)
-@click.option("--image-size", type=int, help="For a file.  [default: the weights']")
-@weights_options
+@classifier_options
 @click.option("--top-k", type=int, default=5, help="How many classes to tell of each image.")
 @click.option("--batch-size", type=int, help="Images looked at together.  [default: by their size]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -40,7 +24,6 @@ _OF_WEIGHTS = ("model", "classes", "image_size", *NAMES)
 )
 def predict_images(
     arguments: tuple[str, ...],
-    weights: str | None,
     top_k: int,
     batch_size: int | None,
     as_json: bool,
@@ -62,14 +45,10 @@ def predict_images(
     cnn-jax predict efficientnet_lite0 photographs/ --explain explained/
     cnn-jax predict --weights resnet50.safetensors --model resnet50 photographs/
     """
-    given = {name: value for name, value in given.items() if value is not None}
-    sources, images = ((), arguments) if weights is not None else (arguments[:1], arguments[1:])
+    source, images = divided_arguments(arguments, given)
     if not images:
-        raise InputError(
-            "no image is given: after "
-            f"{'the options' if weights is not None else 'MODEL_OR_RUN'} name files or folders"
-        )
-
+        after = "the options" if source is None else "MODEL_OR_RUN"
+        raise InputError(f"no image is given: after {after} name files or folders")
     if as_json and as_csv:
         raise InputError("`json` and `csv` contradict each other: choose one")
 
@@ -77,11 +56,7 @@ def predict_images(
     from cnn_jax.prediction_table import print_csv, print_json, print_table, with_progress
 
     files = find_images(images)
-    if weights is None:
-        classifier = _named_classifier(sources[0], given)
-    else:
-        prepared, fields, others = divided(given)
-        classifier = _classifier_from_weights(weights, prepared, fields, **others)
+    classifier = chosen_classifier(source, given)
     options = {"top_k": top_k, "batch_size": batch_size}
     if explain is None:
         predictions = predict(classifier, files, **options)
@@ -105,62 +80,3 @@ def predict_images(
         raise InputError(
             f"{len(errors)} of {len(files)} files could not be used: mend or remove them"
         )
-
-
-def _named_classifier(source: str, given: dict) -> "Classifier":
-    from cnn_jax.predict import classifier_of_run, pretrained_classifier
-    from cnn_jax.weights.pretrained import PRETRAINED
-
-    for name in _OF_WEIGHTS:
-        if name in given:
-            raise InputError(
-                f"`{name.replace('_', '-')}` (={given[name]}) goes with --weights FILE: {source} "
-                "says it itself, so leave it out"
-            )
-    if Path(source).is_dir():
-        return classifier_of_run(source)
-    if Path(source).exists():
-        raise InputError(
-            f"`source` (={source}) is a file: begin with a run directory or one of "
-            f"{', '.join(PRETRAINED)}, or say --weights FILE --model NAME"
-        )
-    return pretrained_classifier(source)
-
-
-def _classifier_from_weights(
-    weights: str,
-    images: dict,
-    fields: dict,
-    *,
-    model: str | None = None,
-    classes: Path | None = None,
-    image_size: int | None = None,
-) -> "Classifier":
-    from cnn_jax.predict import classifier_from_weights
-    from cnn_jax.weights.fitting import fitting_model, fitting_preprocessing
-
-    if model is None:
-        raise InputError(
-            f"`weights` (={weights}) are of a model that must be named: --model NAME, one of "
-            "`cnn-jax models`"
-        )
-    if image_size is not None:
-        images["size"] = (image_size, image_size)
-    created = fitting_model(model, weights, **fields)
-    preprocessing = fitting_preprocessing(model, weights, created, **images)
-    # What the file does not say is assumed; so it is told.
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"images: {preprocessing}")
-    names = classes and _lines(classes)
-    return classifier_from_weights(
-        model, weights, class_names=names, preprocessing=preprocessing, **fields
-    )
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        names = [line.strip() for line in path.read_text().splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"`classes` (={path}) cannot be read: {error}") from error
-    if not names:
-        raise InputError(f"`classes` (={path}) is empty: it must have a name in each line")
-    return names

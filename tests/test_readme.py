@@ -7,11 +7,15 @@ from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import cnn_jax
 from cnn_jax import cli
+from cnn_jax.export import export_classifier
+from cnn_jax.predict import Classifier
 from cnn_jax.recipe import check
+from cnn_jax.weights.pretrained import Preprocessing
 from tests.conftest import ROOT
 from tests.test_finetuning import photographs
 
@@ -38,10 +42,18 @@ def test_the_other_programs_run(tmp_path, monkeypatch):
     others = [
         block for block in blocks("python") if not re.search(r"Recipe\(|starting_point", block)
     ]
+    digits = Classifier(
+        cnn_jax.create_model("mlp", num_classes=10, widths=()),
+        {"params": {"fc1": {"kernel": jnp.zeros((64, 10)), "bias": jnp.zeros(10)}}},
+        Preprocessing(size=(8, 8), mean=(0.5,), std=(0.5,)),
+        tuple("0123456789"),
+    )
+    export_classifier(digits, "digits.zip")
+    scans = np.zeros((3, 8, 8, 1), np.uint8)
     for program in others:
-        exec(program, {"images": jnp.zeros((1, 32, 32, 3))})
+        exec(program, {"images": jnp.zeros((1, 32, 32, 3)), "scans": scans})
     assert Path("mine.safetensors").read_bytes() == Path("resnet18.safetensors").read_bytes()
-    assert len(others) == 5
+    assert len(others) == 6
 
 
 def test_the_stages_of_a_fine_tuning_can_be_run(tmp_path, monkeypatch):
