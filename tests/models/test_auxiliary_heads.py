@@ -51,7 +51,9 @@ def test_training_gives_pytorchs_logits_and_statistics(variant, heads, options):
     variables = jax.tree.map(
         np.copy, parity.to_variables(row.translate(parity.numpy_state(torch_model)))
     )
-    images = parity.random_images(row.image_size, count=4)
+    # Of four images, the last maps leave BatchNorm four values a channel, whose deviation may be so
+    # small that both frameworks end 7e-4 off what float64 gives.
+    images = parity.random_images(row.image_size, count=8)
 
     with torch.no_grad():
         theirs = [logits.numpy() for logits in torch_model(parity.to_torch(images))]
