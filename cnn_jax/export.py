@@ -1,4 +1,4 @@
-"""A classifier as a file that JAX runs alone: its program and weights, without this package.
+"""A classifier as a file that JAX runs without this package: its program and weights.
 
 The file is a zip archive of two members:
 
@@ -8,10 +8,12 @@ The file is a zip archive of two members:
 The program takes any number of images, uint8 [N, H, W, C] as the preprocessing sizes them, and
 gives logits, float32 [N, K]; it normalises the pixels itself. On every platform of the export it is
 the same but for the forms of convolutions, which on a CPU are those that are fast there. JAX keeps
-programs readable for half a year after the version that exported them.
+programs readable for half a year after the version that exported them, and reads them with the
+package flatbuffers.
 """
 
 import json
+import os
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -25,7 +27,7 @@ from jax import export
 
 from cnn_jax import __version__
 from cnn_jax.errors import InputError, nearest
-from cnn_jax.layers.convolution_forms import as_compiled
+from cnn_jax.layers.convolution_forms import as_compiled, forms_for
 from cnn_jax.predict import Classifier, classify
 from cnn_jax.rundir import replacing
 from cnn_jax.weights.pretrained import Preprocessing, preprocessing_from
@@ -36,6 +38,8 @@ USUAL_PLATFORMS = ("cpu", "cuda", "tpu")
 _FORMAT = 1
 # The program may be rounded otherwise: as a part of the largest logit, in half precision too.
 _MOST_DIFFERENCE = 0.05
+# Of the format that programs are serialised in.
+_MOST_BYTES = (1 << 31) - (1 << 24)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,15 +69,23 @@ class ExportedClassifier:
             float32 [N, K].
 
         Raises:
-            InputError: the images have another shape or type, or there is none.
+            InputError: the images have another shape or type, there is none, or the program is not
+                for this platform.
         """
         shape = (*self.preprocessing.size, self.preprocessing.channels)
-        found = np.shape(images)
-        if len(found) != 4 or found[1:] != shape or not found[0] or images.dtype != np.uint8:
+        array = isinstance(images, np.ndarray | jax.Array)
+        found = (images.dtype, *images.shape) if array else type(images).__name__
+        if found != (np.uint8, *found[1:2], *shape) or not found[1]:
+            told = f"{found[0]} {list(found[1:])}" if array else found
             raise InputError(
-                f"`images` (={getattr(images, 'dtype', type(images).__name__)} {list(found)}) must "
-                f"be uint8 [N, {', '.join(map(str, shape))}], at least one: "
-                "cnn_jax.data.decoding.read_input reads files so"
+                f"`images` (={told}) must be an array, uint8 [N, {', '.join(map(str, shape))}], of "
+                "at least one: cnn_jax.data.decoding.read_input reads files so"
+            )
+        here = export.default_export_platform()
+        if here not in self.platforms:
+            raise InputError(
+                f"the program is for {', '.join(self.platforms)}, and this is {here}: export it "
+                f"with --platforms {here}"
             )
         return self.program(images)
 
@@ -119,12 +131,19 @@ def export_classifier(
 
     Raises:
         InputError: a platform is unknown or there is none, the file is there already or cannot be
-            written, or `flatbuffers` is not installed. Nothing is written then.
+            written, the network's answers are not finite or its weights too many for a program, or
+            `flatbuffers` is not installed. Nothing is written then.
         RuntimeError: the program does not answer as the network does, which would be a defect of
             JAX or of this package. Nothing is written then.
     """
     path, platforms = Path(path), tuple(dict.fromkeys(platforms))
     check_export(path, platforms=platforms, overwrite=overwrite)
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(classifier.variables))
+    if size > _MOST_BYTES:
+        raise InputError(
+            f"the network has {size / 1e9:.1f} GB of weights, and a program holds 2.1 at most: "
+            "write them with `cnn_jax.save_weights` instead"
+        )
     preprocessing = classifier.preprocessing
     height, width = preprocessing.size
     shape = export.symbolic_shape(f"batch, {height}, {width}, {preprocessing.channels}")
@@ -146,8 +165,10 @@ def export_classifier(
         with replacing(path) as temporary:
             with zipfile.ZipFile(temporary, "w") as archive:
                 archive.writestr(PROGRAM, bytes(program.serialize()))
-                archive.writestr(CARD, json.dumps(card, indent=2) + "\n")
+                archive.writestr(CARD, json.dumps(card, indent=2, default=float) + "\n")
             difference = _difference(classifier, load_exported(temporary))
+            # Minutes may have passed, and another may have written there.
+            check_export(path, platforms=platforms, overwrite=overwrite)
     except OSError as error:
         raise InputError(f"`out` (={path}) cannot be written: {error.strerror}") from error
     return Written(path, path.stat().st_size, difference)
@@ -172,12 +193,17 @@ def check_export(path: str | Path, *, platforms: Sequence[str], overwrite: bool)
             hint = nearest(platform, PLATFORMS)
             hint = "an NVIDIA GPU is cuda, an AMD one rocm" if platform == "gpu" else hint
             raise InputError(f"`platforms` (={platform!r}) is not known: {hint}")
-    if path.is_dir():
-        raise InputError(f"`out` (={path}) is a folder: name a file")
-    if path.exists() and not overwrite:
-        raise InputError(f"`out` (={path}) is there already: choose another, or --overwrite")
-    if not path.parent.is_dir():
-        raise InputError(f"`out` (={path}) is in a folder that is not there: make it first")
+    try:
+        if path.is_dir():
+            raise InputError(f"`out` (={path}) is a folder: name a file")
+        if path.exists() and not overwrite:
+            raise InputError(f"`out` (={path}) is there already: choose another, or --overwrite")
+        if not path.parent.is_dir():
+            raise InputError(f"`out` (={path}) is in a folder that is not there: make it first")
+        if not os.access(path.parent, os.W_OK):
+            raise InputError(f"`out` (={path}) is in a folder that you may not write: name another")
+    except OSError as error:
+        raise InputError(f"`out` (={path}) cannot be written: {error.strerror}") from error
     _check_flatbuffers()
 
 
@@ -199,49 +225,51 @@ def load_exported(path: str | Path) -> ExportedClassifier:
     try:
         with zipfile.ZipFile(path) as archive:
             card = json.loads(archive.read(CARD))
-            blob = archive.read(PROGRAM)
+            later = card["format"] > _FORMAT
+            if not later:
+                return ExportedClassifier(
+                    program=jax.jit(export.deserialize(bytearray(archive.read(PROGRAM))).call),
+                    preprocessing=preprocessing_from(card["preprocessing"]),
+                    class_names=tuple(card["class_names"]),
+                    platforms=tuple(card["platforms"]),
+                )
     except OSError as error:
         raise InputError(f"`path` (={path}) cannot be read: {error.strerror}") from error
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+    except Exception as error:  # in what way foreign bytes fail, no one can list
         raise InputError(
-            f"`path` (={path}) is no exported classifier, or is damaged ({error}): export it anew"
+            f"`path` (={path}) is no exported classifier, or is damaged "
+            f"({type(error).__name__}: {error}): export it anew"
         ) from error
-    if card["format"] > _FORMAT:
-        raise InputError(
-            f"`path` (={path}) has format {card['format']}, and this version of cnn_jax reads up "
-            f"to {_FORMAT}: install a later one"
-        )
-    return ExportedClassifier(
-        program=jax.jit(export.deserialize(bytearray(blob)).call),
-        preprocessing=preprocessing_from(card["preprocessing"]),
-        class_names=tuple(card["class_names"]),
-        platforms=tuple(card["platforms"]),
+    raise InputError(
+        f"`path` (={path}) has format {card['format']}, and this version of cnn_jax reads up to "
+        f"{_FORMAT}: install a later one"
     )
 
 
 def _answers(classifier: Classifier) -> Callable[[jax.Array], jax.Array]:
     """Make the function to export: its forms are for where it will run, and not for here."""
 
-    def as_on_cpu(images):
-        return classify(classifier, images).astype(jnp.float32)
-
-    def as_compiled_there(images):
-        with as_compiled():
-            return as_on_cpu(images)
+    def answer(images, forms):
+        with forms:
+            return classify(classifier, images).astype(jnp.float32)
 
     return lambda images: jax.lax.platform_dependent(
-        images, cpu=as_on_cpu, default=as_compiled_there
+        images,
+        cpu=lambda images: answer(images, forms_for("cpu")),
+        default=lambda images: answer(images, as_compiled()),
     )
 
 
 def _difference(classifier: Classifier, program: ExportedClassifier) -> float | None:
-    if jax.default_backend() not in _here(program.platforms):
+    if export.default_export_platform() not in program.platforms:
         return None
     preprocessing = classifier.preprocessing
     images = np.random.default_rng(0).integers(
         0, 256, (3, *preprocessing.size, preprocessing.channels), np.uint8
     )
     expected = np.asarray(jax.jit(lambda images: classify(classifier, images))(images), np.float32)
+    if not np.isfinite(expected).all():
+        raise InputError("the network's answers are not finite: export other weights")
     found = np.asarray(program(images))
     difference = float(np.abs(found - expected).max())
     if not difference <= _MOST_DIFFERENCE * np.abs(expected).max():
@@ -250,11 +278,6 @@ def _difference(classifier: Classifier, program: ExportedClassifier) -> float | 
             f"largest is {np.abs(expected).max():.3g}: nothing is written"
         )
     return difference
-
-
-def _here(platforms: Sequence[str]) -> set[str]:
-    """Name the backends that a program for some platforms runs on: two platforms are JAX's gpu."""
-    return {"gpu" if platform in ("cuda", "rocm") else platform for platform in platforms}
 
 
 def _check_flatbuffers() -> None:

@@ -36,7 +36,8 @@ def export(arguments: tuple[str, ...], platforms: str, overwrite: bool, **given)
 
     from cnn_jax.export import check_export, export_classifier
 
-    options = {"platforms": platforms.split(","), "overwrite": overwrite}
+    named = dict.fromkeys(filter(None, map(str.strip, platforms.split(","))))
+    options = {"platforms": tuple(named), "overwrite": overwrite}
     check_export(others[0], **options)
     classifier = chosen_classifier(source, given)
     origin = given["weights"] if source is None else source
@@ -45,4 +46,6 @@ def export(arguments: tuple[str, ...], platforms: str, overwrite: bool, **given)
         tried = "not tried out, since it is for other machines than this"
     else:
         tried = f"logits differ from the network's by at most {written.difference:.2g}"
-    click.echo(f"written: {written.path}, {written.size / 1e6:,.1f} MB for {platforms}; {tried}")
+    click.echo(
+        f"written: {written.path}, {written.size / 1e6:,.1f} MB for {', '.join(named)}; {tried}"
+    )

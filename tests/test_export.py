@@ -70,7 +70,7 @@ def test_the_program_answers_as_the_network_for_any_number_of_images(tmp_path, n
     assert written.difference < 1e-4
 
 
-def test_a_process_with_jax_alone_runs_it(small, tmp_path):
+def test_a_process_without_this_package_runs_it(small, tmp_path):
     export_classifier(small, tmp_path / "out.zip")
     np.save(tmp_path / "images.npy", noise(7))
     (tmp_path / "serve.py").write_text(
@@ -88,17 +88,26 @@ def test_a_process_with_jax_alone_runs_it(small, tmp_path):
     np.testing.assert_allclose(found, classify(small, noise(7)), rtol=1e-5, atol=1e-6)
 
 
-def test_each_platform_gets_the_forms_that_are_fast_there(tmp_path):
-    programs = {}
-    for platform in ("cpu", "cuda"):
-        path = tmp_path / f"{platform}.zip"
-        export_classifier(random_classifier(), path, platforms=[platform])
-        with zipfile.ZipFile(path) as file:
-            programs[platform] = export.deserialize(bytearray(file.read(PROGRAM))).mlir_module()
-    # Of depthwise convolutions: the compiler's own, or products and additions.
-    grouped = re.compile(r"feature_group_count = (?!1 )\d+")
-    assert grouped.search(programs["cuda"])
-    assert not grouped.search(programs["cpu"])
+@pytest.mark.parametrize("here", ["cpu", "gpu"])
+def test_each_platform_gets_the_forms_that_are_fast_there(tmp_path, monkeypatch, here):
+    monkeypatch.setattr(jax, "default_backend", lambda: here)
+    monkeypatch.setattr(exporting, "_difference", lambda *_: None)
+
+    def convolutions(*platforms):
+        """The groups of each convolution in the program."""
+        export_classifier(
+            random_classifier(), tmp_path / "out.zip", platforms=platforms, overwrite=True
+        )
+        with zipfile.ZipFile(tmp_path / "out.zip") as file:
+            program = export.deserialize(bytearray(file.read(PROGRAM))).mlir_module()
+        return sorted(map(int, re.findall(r"feature_group_count = (\d+)", program)))
+
+    on_cpu, on_gpu = convolutions("cpu"), convolutions("cuda")
+    # Depthwise convolutions are the compiler's own, or products and additions.
+    assert max(on_cpu, default=1) == 1 < max(on_gpu)
+    both, found = on_cpu + on_gpu, convolutions("cpu", "tpu")
+    # JAX writes down each of them once for each platform, wherever it is.
+    assert found == sorted(both * (len(found) // len(both)))
 
 
 def test_half_precision_gives_float32(small, tmp_path):
@@ -144,6 +153,8 @@ def test_what_is_there_is_kept(small, tmp_path):
         export_classifier(small, tmp_path, overwrite=True)
     with pytest.raises(InputError, match=r"is in a folder that is not there: make it first"):
         export_classifier(small, tmp_path / "no" / "out.zip")
+    with pytest.raises(InputError, match=r"cannot be written: File name too long"):
+        export_classifier(small, tmp_path / ("long" * 100))
     assert path.read_text() == "mine"
     export_classifier(small, path, overwrite=True)
     assert load_exported(path)(noise(2)).shape == (2, 3)
@@ -192,13 +203,50 @@ def test_files_that_are_none_are_told(small, tmp_path):
         load_exported(path)
     middle = len(content) // 2
     path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
-    with pytest.raises(InputError, match=r"damaged \(Bad CRC-32"):
+    with pytest.raises(InputError, match=r"damaged \(BadZipFile: Bad CRC-32"):
         load_exported(path)
     with zipfile.ZipFile(path, "w") as file:
         file.writestr(CARD, json.dumps({"format": 99}))
-        file.writestr(PROGRAM, b"")
     with pytest.raises(InputError, match="has format 99, and this version of cnn_jax reads up to"):
         load_exported(path)
+
+
+@pytest.mark.parametrize("change", [None, {}, {"platforms": 1}, {"preprocessing": {"sized": 1}}])
+def test_cards_and_programs_that_are_none_are_told(small, tmp_path, change):
+    path = tmp_path / "out.zip"
+    export_classifier(small, path, platforms=["cpu"])
+    with zipfile.ZipFile(path) as file:
+        card, program = json.loads(file.read(CARD)), file.read(PROGRAM)
+    with zipfile.ZipFile(path, "w") as file:
+        # None: the card is sound, and the program is not.
+        file.writestr(CARD, json.dumps({} if change == {} else card | (change or {})))
+        file.writestr(PROGRAM, b"no program" if change is None else program)
+    with pytest.raises(InputError, match=r"is no exported classifier, or is damaged \(\w+: "):
+        load_exported(path)
+
+
+def test_weights_that_cannot_be_exported_are_told(small, tmp_path, monkeypatch):
+    broken = replace(small, variables=jax.tree.map(lambda array: jnp.nan * array, small.variables))
+    with pytest.raises(InputError, match="answers are not finite: export other weights"):
+        export_classifier(broken, tmp_path / "out.zip")
+    monkeypatch.setattr(exporting, "_MOST_BYTES", 1000)
+    with pytest.raises(InputError, match=r"has 0.0 GB of weights, and a program holds 2.1 at most"):
+        export_classifier(small, tmp_path / "out.zip")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_program_for_other_machines_says_so_when_called(small, tmp_path):
+    export_classifier(small, tmp_path / "out.zip", platforms=["tpu", "rocm"])
+    with pytest.raises(InputError, match=r"for tpu, rocm, and this is cpu: .* --platforms cpu"):
+        load_exported(tmp_path / "out.zip")(noise(1))
+
+
+def test_a_file_that_has_come_meanwhile_is_kept(small, tmp_path, monkeypatch):
+    path = tmp_path / "out.zip"
+    monkeypatch.setattr(exporting, "_difference", lambda *_: path.write_text("another's"))
+    with pytest.raises(InputError, match="is there already"):
+        export_classifier(small, path)
+    assert path.read_text() == "another's"
 
 
 @pytest.mark.parametrize(
@@ -208,12 +256,12 @@ def test_files_that_are_none_are_told(small, tmp_path):
         noise(1)[0],
         noise(1)[:0],
         noise(2).astype(np.float32),
-        [[0]],
+        noise(2).tolist(),
     ],
 )
 def test_images_that_do_not_fit_are_told(small, tmp_path, images):
     export_classifier(small, tmp_path / "out.zip", platforms=["cpu"])
-    with pytest.raises(InputError, match=r"`images` .* must be uint8 \[N, 16, 16, 3\]"):
+    with pytest.raises(InputError, match=r"`images` .* must be an array, uint8 \[N, 16, 16, 3\]"):
         load_exported(tmp_path / "out.zip")(images)
 
 
@@ -223,7 +271,7 @@ def test_the_command_exports_a_run(recipe, tmp_path, call, capsys):
     assert call(tmp_path / "run", out) == 0
     told = capsys.readouterr().out
     assert told.startswith(f"written: {out}, ")
-    assert "for cpu,cuda,tpu; logits differ from the network's by at most " in told
+    assert "for cpu, cuda, tpu; logits differ from the network's by at most " in told
     images, _ = scans(4, seed=5)
     files = [tmp_path / f"{number}.png" for number in range(4)]
     for file, image in zip(files, images, strict=True):
@@ -235,8 +283,8 @@ def test_the_command_exports_a_run(recipe, tmp_path, call, capsys):
 
     assert call(tmp_path / "run", out) == cli.BAD_INPUT
     assert "is there already: choose another, or --overwrite" in capsys.readouterr().err
-    assert call(tmp_path / "run", out, "--overwrite", "--platforms", "tpu") == 0
-    assert "not tried out, since it is for other machines" in capsys.readouterr().out
+    assert call(tmp_path / "run", out, "--overwrite", "--platforms", "tpu, cuda,tpu") == 0
+    assert "for tpu, cuda; not tried out, since it is for other" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,10 @@ def test_the_other_programs_run(tmp_path, monkeypatch):
     export_classifier(digits, "digits.zip")
     scans = np.zeros((3, 8, 8, 1), np.uint8)
     for program in others:
-        exec(program, {"images": jnp.zeros((1, 32, 32, 3)), "scans": scans})
+        scope = {"images": jnp.zeros((1, 32, 32, 3)), "scans": scans}
+        exec(program, scope)
+        if "export" in program:
+            assert (scope["logits"].shape, scope["logits"].dtype) == ((3, 10), jnp.float32)
     assert Path("mine.safetensors").read_bytes() == Path("resnet18.safetensors").read_bytes()
     assert len(others) == 6
 

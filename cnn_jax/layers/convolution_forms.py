@@ -52,7 +52,8 @@ _MOST_COMPUTED_ONCE = 32
 _CHANNELS_FOR_WINOGRAD = 64
 _WORK_FOR_WINOGRAD = 20_000_000
 
-_AS_COMPILED = ContextVar("as_compiled", default=False)
+# What forms are chosen for; None for where we are.
+_BACKEND: ContextVar[str | None] = ContextVar("backend", default=None)
 
 
 def fastest(
@@ -71,7 +72,7 @@ def fastest(
     Returns:
         A function of the same, equal to `compiled` up to rounding.
     """
-    if jax.default_backend() != "cpu" or _AS_COMPILED.get():
+    if (_BACKEND.get() or jax.default_backend()) != "cpu":
         return compiled
     size = kernel.shape[0] * kernel.shape[1]
     if groups == images.shape[3] > 1:
@@ -91,18 +92,31 @@ def fastest(
 
 
 @contextlib.contextmanager
-def as_compiled() -> Iterator[None]:
+def forms_for(backend: str) -> Iterator[None]:
+    """Have convolutions take the forms for a backend, wherever they are traced.
+
+    Args:
+        backend: "cpu", "gpu" or "tpu".
+
+    >>> with forms_for("cpu"):
+    ...     print(fastest(jnp.ones((1, 4, 4, 2)), jnp.ones((1, 1, 2, 3)), 0, 0, 0, 1).__name__)
+    _product
+    """
+    token = _BACKEND.set(backend)
+    try:
+        yield
+    finally:
+        _BACKEND.reset(token)
+
+
+def as_compiled() -> contextlib.AbstractContextManager[None]:
     """Have convolutions take the compiler's form: for those who read a program, not run it.
 
     >>> with as_compiled():
     ...     print(fastest(jnp.ones((1, 4, 4, 2)), jnp.ones((1, 1, 2, 3)), 0, 0, 0, 1).__name__)
     compiled
     """
-    token = _AS_COMPILED.set(True)
-    try:
-        yield
-    finally:
-        _AS_COMPILED.reset(token)
+    return forms_for("gpu")
 
 
 def compiled(images, kernel, strides, pads, dilations, groups):

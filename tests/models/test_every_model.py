@@ -124,7 +124,7 @@ def _family(name: str) -> tuple:
     return type(model).__module__, type(model).__name__
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [*SMALL, "lenet5", "three_block_cnn_keras", "vgg11"])
 def test_evaluation_needs_no_rng_and_changes_nothing(name):
     """Traced for other classes, channels and a bfloat16 computation than the published ones."""
     default = create_model(name)
