@@ -74,9 +74,9 @@ class ExportedClassifier:
         """
         shape = (*self.preprocessing.size, self.preprocessing.channels)
         array = isinstance(images, np.ndarray | jax.Array)
-        found = (images.dtype, *images.shape) if array else type(images).__name__
-        if found != (np.uint8, *found[1:2], *shape) or not found[1]:
-            told = f"{found[0]} {list(found[1:])}" if array else found
+        fits = array and images.dtype == np.uint8 and images.shape[1:] == shape
+        if not fits or not images.shape[0]:
+            told = f"{images.dtype} {list(images.shape)}" if array else type(images).__name__
             raise InputError(
                 f"`images` (={told}) must be an array, uint8 [N, {', '.join(map(str, shape))}], of "
                 "at least one: cnn_jax.data.decoding.read_input reads files so"
