@@ -72,7 +72,6 @@ def chosen_classifier(source: str | None, given: dict[str, Any]) -> "Classifier"
         InputError: options contradict each other or lack one another, or the classifier cannot be
             read.
     """
-    given = {name: value for name, value in given.items() if value is not None}
     if source is not None:
         return _named(source, given)
     images, fields, others = divided(given)
@@ -84,7 +83,7 @@ def _named(source: str, given: dict) -> "Classifier":
     from cnn_jax.weights.pretrained import PRETRAINED
 
     for name in _OF_WEIGHTS:
-        if name in given:
+        if given[name] is not None:
             raise InputError(
                 f"`{name.replace('_', '-')}` (={given[name]}) goes with --weights FILE: {source} "
                 "says it itself, so leave it out"

@@ -332,7 +332,7 @@ def classify(classifier: Classifier, images: np.ndarray) -> jax.Array:
         images: uint8 [N, H, W, C], as `cnn_jax.data.decoding.read_input` gives them.
 
     Returns:
-        float32 [N, K].
+        [N, K], in the type that the network computes in.
     """
     inputs = _inputs(classifier.preprocessing, images)
     return classifier.model.apply(classifier.variables, inputs)

@@ -33,11 +33,10 @@ what it is to be at least in brackets (experiments/benchmark.json has the rest).
 | mobilenet_v2, inference, 64x32x32x3 | 7 ms | 1.72 | 13.71 |
 | 3x3 max-pool, stride 2, with gradient, 8x112x112x64 | 7 ms | 0.66 | 19.21 (6) |
 
-On 2 cores of an Intel Xeon with AVX-512, which others disturbed (a step of three_block_cnn took 210
-to 520 ms in several runs), the first command was broken off after two networks: beside PyTorch
+On 2 cores of an Intel Xeon with AVX-512, which others disturbed (eight tenths of three_block_cnn's
+steps took 319 to 1,490 ms), the first command was broken off after two networks: beside PyTorch
 three_block_cnn 0.38 in training and 0.87 in inference, resnet20_cifar 0.34 and 0.68; beside
-flax.linen 1.12, 2.03, 0.96, 0.99. By hand, the best of 25 in turns: a product of 1024x1024 matrices
-runs at 129 GFLOP/s in XLA there and at 203 in PyTorch.
+flax.linen 1.12, 2.03, 0.96, 0.99.
 
 Four steps in one dispatch run at 1.28 times (simple_cnn) and 1.05 times (ResNet-20) the speed of
 single ones. With --only '' --parts startup,memory: a training step of ResNet-50 at batch 32 peaks
